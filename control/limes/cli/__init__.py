@@ -1,0 +1,1 @@
+"""The `limes` command: the one package that may import both sides."""

@@ -1,0 +1,1 @@
+"""Wire contract between the sensor and the control plane: generated, never edited."""

@@ -1,0 +1,1 @@
+"""The host sensor: drains kernel records as columns and streams them; it never imports the control plane."""

@@ -1,0 +1,1 @@
+"""The part that runs inside the guest; it imports nothing but the standard library and itself."""
