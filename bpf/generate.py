@@ -287,7 +287,7 @@ def view(registry: Registry, kind: Entry) -> list[str]:
     own = {field["name"] for field in fields}
     if kind["process"] != "none":
         out.append("coalesce(g.cgroup_path, 'unattributed') AS cgroup_path")
-        joins.append("LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)")
+        joins.append("LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)")
     if kind["process"] == "self":
         out.append("replace(rtrim(e.process_args, chr(0)), chr(0), ' ') AS process_command_line")
     if kind["process"] == "image":
@@ -300,11 +300,11 @@ def view(registry: Registry, kind: Entry) -> list[str]:
                 out.append("replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line")
             else:
                 out.append(f"x.{name}")
-        joins.append("LEFT JOIN process_execs AS x USING (host_id, process_exec_id)")
+        joins.append("LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id)")
     lines = [f"-- {kind['meaning']}", f"CREATE OR REPLACE VIEW hunt.{kind['name']} AS", "SELECT"]
     lines += [f"    {text}," for text in out]
     lines[-1] = lines[-1].rstrip(",")
-    lines += [f"FROM {kind['name']} AS e", *joins]
+    lines += [f"FROM main.{kind['name']} AS e", *joins]
     lines[-1] += ";"
     return [*lines, ""]
 

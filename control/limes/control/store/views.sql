@@ -35,8 +35,8 @@ SELECT
     e.process_flags,
     coalesce(g.cgroup_path, 'unattributed') AS cgroup_path,
     replace(rtrim(e.process_args, chr(0)), chr(0), ' ') AS process_command_line
-FROM process_execs AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id);
+FROM main.process_execs AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id);
 
 -- A process was made by fork, vfork or clone; the subject is the child, in the child's cgroup.
 CREATE OR REPLACE VIEW hunt.process_forks AS
@@ -62,9 +62,9 @@ SELECT
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
     x.process_parent_exec_id,
     x.user_id
-FROM process_forks AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN process_execs AS x USING (host_id, process_exec_id);
+FROM main.process_forks AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
+LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
 
 -- The last thread of a process ended.
 CREATE OR REPLACE VIEW hunt.process_exits AS
@@ -94,9 +94,9 @@ SELECT
     x.process_parent_entity_id,
     x.process_parent_exec_id,
     x.user_id
-FROM process_exits AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN process_execs AS x USING (host_id, process_exec_id);
+FROM main.process_exits AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
+LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
 
 -- A step in the life of an outgoing TCP or connected UDP socket: attempt, result, progress, close.
 CREATE OR REPLACE VIEW hunt.connections AS
@@ -135,9 +135,9 @@ SELECT
     x.process_parent_entity_id,
     x.process_parent_exec_id,
     x.user_id
-FROM connections AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN process_execs AS x USING (host_id, process_exec_id);
+FROM main.connections AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
+LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
 
 -- A change of state at a GPU device node.
 CREATE OR REPLACE VIEW hunt.gpu_events AS
@@ -167,9 +167,9 @@ SELECT
     x.process_parent_entity_id,
     x.process_parent_exec_id,
     x.user_id
-FROM gpu_events AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN process_execs AS x USING (host_id, process_exec_id);
+FROM main.gpu_events AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
+LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
 
 -- Calls on a GPU device node since the last row of the same process, device and command; drained every 2 s.
 CREATE OR REPLACE VIEW hunt.gpu_activity AS
@@ -202,9 +202,9 @@ SELECT
     x.process_parent_entity_id,
     x.process_parent_exec_id,
     x.user_id
-FROM gpu_activity AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN process_execs AS x USING (host_id, process_exec_id);
+FROM main.gpu_activity AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
+LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
 
 -- A cgroup was made, removed or first seen, or a process was moved into one; cgroup_id is the target.
 CREATE OR REPLACE VIEW hunt.cgroup_events AS
@@ -240,9 +240,9 @@ SELECT
     x.process_parent_entity_id,
     x.process_parent_exec_id,
     x.user_id
-FROM cgroup_events AS e
-LEFT JOIN cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN process_execs AS x USING (host_id, process_exec_id);
+FROM main.cgroup_events AS e
+LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
+LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
 
 -- How the sensor itself is, every 5 s.
 CREATE OR REPLACE VIEW hunt.sensor_health AS
@@ -266,7 +266,7 @@ SELECT
     e.sensor_lost,
     e.sensor_spool_bytes,
     e.sensor_loader
-FROM sensor_health AS e;
+FROM main.sensor_health AS e;
 
 -- State of each kernel hook, at start and when it changes: what is attached and what the kernel refused.
 CREATE OR REPLACE VIEW hunt.sensor_hooks AS
@@ -289,7 +289,7 @@ SELECT
     e.hook_name,
     NULLIF(e.hook_error, 0) AS hook_error,
     e.hook_detail
-FROM sensor_hooks AS e;
+FROM main.sensor_hooks AS e;
 
 -- Events that were dropped, by stage and cause; a row for each growth of a counter.
 CREATE OR REPLACE VIEW hunt.losses AS
@@ -312,4 +312,4 @@ SELECT
     e.loss_count,
     NULLIF(e.loss_first_seq, 0) AS loss_first_seq,
     NULLIF(e.loss_last_seq, 0) AS loss_last_seq
-FROM losses AS e;
+FROM main.losses AS e;
