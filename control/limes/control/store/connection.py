@@ -53,8 +53,8 @@ def open_store(path: Path | None, *, memory_limit: str = "", threads: int = 0) -
     """Open (and make, or bring to the newest schema) the database at `path`; None: in memory.
 
     `memory_limit` is DuckDB's ("4GB"; empty: its default), `threads` the number of its threads
-    (0: one a core). Raises StoreError when it is locked, damaged or of a newer schema. For a file it
-    sets the process's umask to 077: DuckDB makes its log file anew after each checkpoint.
+    (0: one a core). Raises StoreError when it is locked, damaged or of a newer schema. For a file
+    it sets the process's umask to 077: DuckDB makes its log file anew after each checkpoint.
     """
     if path is not None:
         prepare_directory(path)
@@ -102,9 +102,9 @@ def connect(path: Path | None, chosen: Settings) -> duckdb.DuckDBPyConnection:
         text = str(error)
         if holder := HOLDER.search(text):
             raise StoreError(
-                f"Cannot open {path}: process {holder['pid']} ({holder['program'] or 'unknown'}) has "
-                "it open. One control plane may use a database: stop that one, or choose another "
-                "--state."
+                f"Cannot open {path}: process {holder['pid']} ({holder['program'] or 'unknown'}) "
+                "has it open. One control plane may use a database: stop that one, or choose "
+                "another --state."
             ) from error
         raise StoreError(
             f"Cannot open {path}: {text.splitlines()[0]}. "

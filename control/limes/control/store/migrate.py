@@ -1,6 +1,6 @@
-"""Brings a database to the newest schema; migrations only go forward, each in a transaction with its record.
+"""Brings a database to the newest schema; migrations only go forward, each in one transaction.
 
-An applied migration whose text has changed since is an error, and so is one this version does not know.
+An applied migration whose text has changed since is an error, and so is one not known here.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def applied(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     if not connection.execute(query.text("has_migrations")).fetchone():
         return {}
     rows = connection.execute(query.text("applied_migrations")).fetchall()
-    return {name: checksum for name, checksum in rows}
+    return dict(rows)
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -60,8 +60,8 @@ def apply(
 ) -> list[str]:
     """Apply what is pending, then make the macros and views anew; returns the names applied.
 
-    Raises StoreError, with the database as it was, when an applied migration is unknown or changed, or
-    a pending one fails.
+    Raises StoreError, with the database as it was, when an applied migration is unknown or changed,
+    or a pending one fails.
     """
     wanted = known() if migrations is None else list(migrations)
     done = applied(connection)
@@ -81,13 +81,14 @@ def check(done: dict[str, str], wanted: list[Migration]) -> None:
     for name, checksum in done.items():
         if name not in checksums:
             raise StoreError(
-                f"Cannot use the database: it has migration {name}, which this version of limes does not "
-                "know. It was written by a newer version: use that one, or another database."
+                f"Cannot use the database: it has migration {name}, which this version of limes "
+                "does not know. It was written by a newer one: use that, or another database."
             )
         if checksums[name] != checksum:
             raise StoreError(
-                f"Cannot use the database: migration {name} was applied with checksum {checksum[:12]}, "
-                f"but is now {checksums[name][:12]}. Applied migrations never change: reinstall limes."
+                f"Cannot use the database: migration {name} was applied with checksum "
+                f"{checksum[:12]}, but is now {checksums[name][:12]}. Applied migrations never "
+                "change: reinstall limes."
             )
     newest = max(done, default="")
     for name in checksums:
