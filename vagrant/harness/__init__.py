@@ -1,1 +1,1 @@
-"""The VM harness: builds images from Debian packages, boots them under emulation, runs commands inside."""
+"""The VM harness: builds images from Debian packages, boots them under emulation, runs commands."""

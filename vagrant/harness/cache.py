@@ -1,4 +1,4 @@
-"""Owns the cache directory: an entry is named by the hash of its inputs and appears only when whole."""
+"""Owns the cache: an entry is named by the hash of its inputs and appears only when whole."""
 
 import fcntl
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Older entries of a kind are what a branch switch goes back to; more would only fill the disk.
 KEPT_PER_KIND = 2
+_KEY_DIGITS = 16
 
 
 def cache_dir() -> Path:
@@ -20,9 +21,9 @@ def cache_dir() -> Path:
 
 
 def content_key(inputs: Mapping[str, object]) -> str:
-    """Return 16 hexadecimal digits that change whenever an input does."""
+    """Return hexadecimal digits that change whenever an input does."""
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
 
 def file_hash(*paths: Path) -> str:
@@ -56,13 +57,17 @@ def _fill(path: Path, build: Callable[[Path], None]) -> None:
     try:
         draft.chmod(0o755)
         build(draft)
+        # An unpacked package gives the directory its own, old time; the newest are kept.
+        os.utime(draft)
         draft.rename(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _prune(kind: str) -> None:
-    entries = sorted(cache_dir().glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)
+    # The whole key is matched: one kind's name may begin another's.
+    pattern = f"{kind}-{'[0-9a-f]' * _KEY_DIGITS}"
+    entries = sorted(cache_dir().glob(pattern), key=lambda path: path.stat().st_mtime)
     for path in entries[:-KEPT_PER_KIND]:
         # A running QEMU keeps its images open; unlinking does not disturb it.
         shutil.rmtree(path, ignore_errors=True)

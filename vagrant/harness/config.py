@@ -1,9 +1,8 @@
-"""Owns the reading of `machines.toml`; a key that is unknown or missing is an error that names it."""
+"""Owns the reading of `machines.toml`; an unknown or missing key is an error that names it."""
 
-import tomllib
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+
+import msgspec
 
 from harness.errors import ConfigError
 
@@ -12,64 +11,31 @@ REPO_DIR = VAGRANT_DIR.parent
 MACHINES_FILE = VAGRANT_DIR / "machines.toml"
 
 
-class _Table:
-    """A TOML table whose keys are exactly the fields of the dataclass."""
-
-    @classmethod
-    def parse(cls, where: str, table: Any) -> Self:
-        """Return the table as a `cls`. Raises ConfigError that names the key and the place."""
-        if not isinstance(table, dict):
-            raise ConfigError(f"{MACHINES_FILE.name}: [{where}] is missing or no table. Add it.")
-        types = {field.name: field.type for field in fields(cls)}  # type: ignore[arg-type]
-        if unknown := sorted(set(table) - set(types)):
-            raise ConfigError(
-                f"{MACHINES_FILE.name}: [{where}] has unknown key {unknown[0]!r}. "
-                f"Known: {', '.join(sorted(types))}."
-            )
-        values: dict[str, Any] = {}
-        for key, wanted in types.items():
-            if key not in table:
-                raise ConfigError(f"{MACHINES_FILE.name}: [{where}] lacks {key!r}. Add it.")
-            values[key] = _typed(f"[{where}] {key}", table[key], wanted)
-        return cls(**values)
+# What each key means stands in machines.toml, once.
 
 
-def _typed(where: str, value: Any, wanted: Any) -> Any:
-    if wanted == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-    elif type(value) is wanted:
-        return value
-    raise ConfigError(f"{MACHINES_FILE.name}: {where} is {value!r}, wanted {wanted}. Change it.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Root(_Table):
+class Root(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suites: tuple[str, ...]
     packages: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Python(_Table):
+class Python(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     extras: tuple[str, ...]
     packages: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Initrd(_Table):
+class Initrd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suites: tuple[str, ...]
     busybox_package: str
     modules: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Qemu(_Table):
+class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suites: tuple[str, ...]
     packages: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine(_Table):
+class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suites: tuple[str, ...]
     kernel_package: str
     cpus: int
@@ -77,8 +43,7 @@ class Machine(_Table):
     kernel_args: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     root: Root
     python: Python
     initrd: Initrd
@@ -91,7 +56,8 @@ class Config:
             return next(iter(self.machines.values()))
         if name not in self.machines:
             raise ConfigError(
-                f"No machine {name!r} in {MACHINES_FILE.name}. Known: {', '.join(self.machines)}."
+                f"Looked for machine {name!r} in {MACHINES_FILE.name}, "
+                f"found {', '.join(self.machines)}. Name one of these."
             )
         return self.machines[name]
 
@@ -99,20 +65,9 @@ class Config:
 def load(path: Path = MACHINES_FILE) -> Config:
     """Return the configuration in `path`. Raises ConfigError."""
     try:
-        data = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config)
+    except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"Cannot read {path.name}: {error}. Mend the file.") from error
-    if unknown := sorted(set(data) - {field.name for field in fields(Config)}):
-        raise ConfigError(f"{path.name} has unknown table [{unknown[0]}]. Remove it.")
-    machines = data.get("machines")
-    if not isinstance(machines, dict) or not machines:
+    if not config.machines:
         raise ConfigError(f"{path.name} names no machine. Add a [machines.NAME] table.")
-    return Config(
-        root=Root.parse("root", data.get("root")),
-        python=Python.parse("python", data.get("python")),
-        initrd=Initrd.parse("initrd", data.get("initrd")),
-        qemu=Qemu.parse("qemu", data.get("qemu")),
-        machines={
-            name: Machine.parse(f"machines.{name}", table) for name, table in machines.items()
-        },
-    )
+    return config

@@ -1,14 +1,14 @@
 """The errors of the harness: each names what was tried, what was found and what to do.
 
 HarnessError
-├── ConfigError      machines.toml or an option is wrong
-├── HostError        the host lacks a tool, a package list or a privilege
-├── BuildError       an image, kernel or wheel could not be made
-├── BootError        the guest's agent never reported; the console is in the message
-├── GuestTimeout     a command or a transfer took longer than it was given
-├── GuestFailure     the guest refused a request (no such file, cannot start a command)
-├── LostGuest        QEMU or the agent went away in the middle
-└── ScenarioError    the scenario ran but its output breaks the contract
+├── ConfigError        machines.toml or an option is wrong
+├── HostError          the host lacks a tool, a package list or a privilege
+├── BuildError         an image, kernel or wheel could not be made
+├── BootError          the guest's agent never reported; the console is in the message
+├── GuestTimeoutError  a command or a transfer took longer than it was given
+├── GuestRefusedError  the guest refused a request (no such file, cannot start a command)
+├── LostGuestError     QEMU or the agent went away in the middle
+└── ScenarioError      the scenario ran but its output breaks the contract
 """
 
 
@@ -32,15 +32,15 @@ class BootError(HarnessError):
     """The guest's agent never reported."""
 
 
-class GuestTimeout(HarnessError):
+class GuestTimeoutError(HarnessError):
     """A command or a transfer took longer than it was given."""
 
 
-class GuestFailure(HarnessError):
+class GuestRefusedError(HarnessError):
     """The guest refused a request."""
 
 
-class LostGuest(HarnessError):
+class LostGuestError(HarnessError):
     """QEMU or the agent went away in the middle."""
 
 

@@ -46,8 +46,12 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, timeout: floa
         done = subprocess.run(
             words, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
         )
+    except OSError as error:
+        raise BuildError(f"Cannot start {words[0]}: {error.strerror}.") from error
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{words[0]} was still running after {timeout:.0f} s. Try again.") from error
+        raise BuildError(
+            f"{words[0]} was still running after {timeout:.0f} s. Try again."
+        ) from error
     if done.returncode != 0:
         said = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-_LAST_LINES:])
         raise BuildError(f"`{' '.join(words)}` ended with {done.returncode}:\n  {said}")
