@@ -20,6 +20,8 @@ from harness.guest.frames import Kind
 
 _USAGE_ERROR = 2
 _CANNOT_RUN = 3
+# A shell ends when its user leaves it.
+_SHELL_SECONDS = 7 * 24 * 3600.0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,7 +141,7 @@ def _shell(options: argparse.Namespace) -> int:
         guest.link.watch(0, lambda: guest.link.send(Kind.INPUT, os.read(0, 4096)))
         done = guest.run(
             ["/bin/bash", "-l"],
-            timeout=float("inf"),
+            timeout=_SHELL_SECONDS,
             env={"TERM": os.environ.get("TERM", "dumb"), **_environment(options)},
             on_stdout=lambda data: os.write(1, data),
             terminal=(rows, columns),

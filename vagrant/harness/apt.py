@@ -1,4 +1,4 @@
-"""Owns fetching Debian packages; the mirror is the host's own, read at run time, not written down."""
+"""Owns fetching Debian packages; the mirror is the host's, read at run time, never written down."""
 
 import os
 import re
