@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blimes/v1/hunt_service.proto\x12\x08limes.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n\x0bHuntRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\r\x12\x10\n\x08max_rows\x18\x03 \x01(\r\x12\x17\n\x0fmax_age_seconds\x18\x04 \x01(\r\"|\n\x0cHuntResponse\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x14.limes.v1.HuntHeaderH\x00\x12\x0f\n\x05\x61rrow\x18\x02 \x01(\x0cH\x00\x12(\n\x07summary\x18\x03 \x01(\x0b\x32\x15.limes.v1.HuntSummaryH\x00\x42\t\n\x07message\"v\n\nHuntHeader\x12\x31\n\rsnapshot_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11oldest_event_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x0bHuntSummary\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\x12\n\nelapsed_ms\x18\x03 \x01(\x04\x32\x46\n\x0bHuntService\x12\x37\n\x04Hunt\x12\x15.limes.v1.HuntRequest\x1a\x16.limes.v1.HuntResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blimes/v1/hunt_service.proto\x12\x08limes.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"w\n\x0bHuntRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\r\x12\x10\n\x08max_rows\x18\x03 \x01(\r\x12\x1c\n\x0fmax_age_seconds\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x12\n\x10_max_age_seconds\"|\n\x0cHuntResponse\x12&\n\x06header\x18\x01 \x01(\x0b\x32\x14.limes.v1.HuntHeaderH\x00\x12\x0f\n\x05\x61rrow\x18\x02 \x01(\x0cH\x00\x12(\n\x07summary\x18\x03 \x01(\x0b\x32\x15.limes.v1.HuntSummaryH\x00\x42\t\n\x07message\"\xb6\x01\n\nHuntHeader\x12\x31\n\rsnapshot_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11oldest_event_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fsnapshot_age_ms\x18\x03 \x01(\x04\x12%\n\x05kinds\x18\x04 \x03(\x0b\x32\x16.limes.v1.SnapshotKind\"u\n\x0cSnapshotKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x12\n\nstore_rows\x18\x03 \x01(\x04\x12\x35\n\x11oldest_event_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0bHuntSummary\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\x12\n\nelapsed_ms\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\t2F\n\x0bHuntService\x12\x37\n\x04Hunt\x12\x15.limes.v1.HuntRequest\x1a\x16.limes.v1.HuntResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'limes.v1.hunt_service_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HUNTREQUEST']._serialized_start=74
-  _globals['_HUNTREQUEST']._serialized_end=168
-  _globals['_HUNTRESPONSE']._serialized_start=170
-  _globals['_HUNTRESPONSE']._serialized_end=294
-  _globals['_HUNTHEADER']._serialized_start=296
-  _globals['_HUNTHEADER']._serialized_end=414
-  _globals['_HUNTSUMMARY']._serialized_start=416
-  _globals['_HUNTSUMMARY']._serialized_end=482
-  _globals['_HUNTSERVICE']._serialized_start=484
-  _globals['_HUNTSERVICE']._serialized_end=554
+  _globals['_HUNTREQUEST']._serialized_end=193
+  _globals['_HUNTRESPONSE']._serialized_start=195
+  _globals['_HUNTRESPONSE']._serialized_end=319
+  _globals['_HUNTHEADER']._serialized_start=322
+  _globals['_HUNTHEADER']._serialized_end=504
+  _globals['_SNAPSHOTKIND']._serialized_start=506
+  _globals['_SNAPSHOTKIND']._serialized_end=623
+  _globals['_HUNTSUMMARY']._serialized_start=625
+  _globals['_HUNTSUMMARY']._serialized_end=706
+  _globals['_HUNTSERVICE']._serialized_start=708
+  _globals['_HUNTSERVICE']._serialized_end=778
 # @@protoc_insertion_point(module_scope)
