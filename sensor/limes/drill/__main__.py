@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     except DrillError as error:
         print(f"drill: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

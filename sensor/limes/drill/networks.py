@@ -50,7 +50,8 @@ class Networks:
             actor.ask("here")
         except StepFailed as error:
             raise NotPermitted(
-                f"Cannot make a network namespace: {error}. It needs CAP_SYS_ADMIN and CONFIG_NET_NS"
+                f"Cannot make a network namespace: {error}. "
+                "It needs CAP_SYS_ADMIN and CONFIG_NET_NS"
             ) from error
         return actor
 

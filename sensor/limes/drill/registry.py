@@ -72,7 +72,7 @@ def sweep(root: Path, deadline: float) -> list[str]:
     """Clear every drill whose owner is gone; return their ids."""
     swept = []
     for file in sorted(RECORDS.glob("*.json")):
-        record = _read(file)
+        record = read(file)
         if record is None or record.alive():
             continue
         clear(root, record.ident, tuple(map(Path, record.directories)), deadline)
@@ -90,7 +90,8 @@ def clear(root: Path, ident: str, directories: tuple[Path, ...], deadline: float
     remove(ident)
 
 
-def _read(file: Path) -> Record | None:
+def read(file: Path) -> Record | None:
+    """Return a record, or None when it is gone or is not one."""
     try:
         record = Record(**json.loads(file.read_text()))
     except (FileNotFoundError, TypeError, ValueError):

@@ -88,7 +88,7 @@ def prepare_forge(directory: Path, tools: Tools, plan: DrillPlan, repository: Pa
 
 
 def serve(
-    name: str, directory: Path, login: Login, company: Company, place: Place, tools: Tools
+    name: str, directory: Path, login: Login, *, company: Company, place: Place, tools: Tools
 ) -> Actor:
     """Start an sshd and return it once it listens."""
     argv = [str(tools.sshd), "-D", "-e", "-f", str(directory / "sshd_config")]

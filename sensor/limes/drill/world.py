@@ -12,13 +12,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
 from limes.drill import cgroups, registry, ssh
-from limes.drill.errors import DrillError, NotPermitted, StepFailed, WorldError
+from limes.drill.errors import NotPermitted, WorldError
 from limes.drill.gpu import GpuNode, call_tables, make_node
 from limes.drill.networks import Networks
 from limes.drill.plan import DrillPlan
@@ -55,7 +56,8 @@ class DrillWorld:
         self.logins: dict[str, ssh.Login] = {}
         self._root = root
         self._networks: Networks | None = None
-        self._handlers: dict[signal.Signals, object] = {}
+        self._made_parents: list[Path] = []
+        self._caught: list[signal.Signals] = []
         self._closed = False
 
     @classmethod
@@ -132,21 +134,25 @@ class DrillWorld:
 
     def close(self) -> None:
         """End every process and remove everything; raises WorldError naming what stayed."""
-        if self._closed:
-            return
-        self._closed = True
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            registry.clear(self._root, self.ident, (self.directory, self.hideout), DEADLINE)
-            self.company.forget()
-        except OSError as error:
-            raise WorldError(
-                f"Cleared drill {self.ident}: {error}. Remove what stayed by its name"
-            ) from error
-        finally:
-            atexit.unregister(self.close)
-            self._release_signals()
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        with _undisturbed():
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                registry.clear(self._root, self.ident, (self.directory, self.hideout), DEADLINE)
+                self.company.forget()
+            except OSError as error:
+                raise WorldError(
+                    f"Cleared drill {self.ident}: {error}. Remove what stayed by its name"
+                ) from error
+            finally:
+                atexit.unregister(self.close)
+        self._release_signals()
+        for parent in self._made_parents:
+            try:
+                parent.rmdir()
+            except OSError:
+                break  # another drill's world lies there
 
     def __enter__(self) -> Self:
         """Return the world."""
@@ -183,6 +189,8 @@ class DrillWorld:
 
     def _make_directories(self) -> None:
         registry.write(self.ident, (self.directory, self.hideout))
+        above = (self.directory.parent, *self.directory.parent.parents)
+        self._made_parents = [parent for parent in above if not parent.exists()]
         self.directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.directory.mkdir(mode=0o700)
         for name in ("dev", "log", "trainer", *cgroups.JOBS):
@@ -224,7 +232,12 @@ class DrillWorld:
         place = self.outside("external", accounts=True)
         for name, directory in (("relay", relay), ("forge", forge)):
             self.outsiders[name] = ssh.serve(
-                f"sshd-{name}", directory, self.logins[name], self.company, place, self.tools
+                f"sshd-{name}",
+                directory,
+                self.logins[name],
+                company=self.company,
+                place=place,
+                tools=self.tools,
             )
         self._serve("pool", "external", [f"stratum={self.plan.pool}"])
         self._serve(
@@ -255,13 +268,12 @@ class DrillWorld:
             # A caller with a handler of its own knows how to end; only the default would leave
             # everything behind.
             if signal.getsignal(number) is signal.SIG_DFL:
-                self._handlers[number] = signal.signal(number, _leave)
+                signal.signal(number, _leave)
+                self._caught.append(number)
 
     def _release_signals(self) -> None:
-        for number in self._handlers:
-            if signal.getsignal(number) is _leave:
-                signal.signal(number, signal.SIG_DFL)
-        self._handlers.clear()
+        while self._caught:
+            signal.signal(self._caught.pop(), signal.SIG_DFL)
 
 
 _TOOLS = ("agent", "scan", "fetch", "notebook", "pool_client")
@@ -271,6 +283,24 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the 
     raise SystemExit(128 + number)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep a second Ctrl-C from cutting the removal short; it is bounded."""
+    if threading.current_thread() is not threading.main_thread():
+        # Handlers run in the main thread: nothing can interrupt here.
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    owned = {number: handler for number, handler in before.items() if handler is not None}
+    for number in owned:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in owned.items():
+            signal.signal(number, handler)
+
+
 def _hideout(directory: Path, ident: str) -> Path:
     """Return where the agent hides its program: shared memory, or the drill's own directory."""
     try:
@@ -278,6 +308,3 @@ def _hideout(directory: Path, ident: str) -> Path:
     except OSError:
         usable = False
     return _SHARED_MEMORY / f"{cgroups.PREFIX}{ident}" if usable else directory
-
-
-__all__ = ["DEFAULT_STATE_DIR", "DrillError", "DrillWorld", "StepFailed"]

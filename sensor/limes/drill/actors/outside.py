@@ -74,7 +74,7 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Say in one line that a peer left in the middle."""
         print(f"{client_address}: {sys.exc_info()[1]}", file=sys.stderr, flush=True)
 

@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any, TextIO
 
 PACE = 0.01
 
@@ -40,7 +41,7 @@ def main(options: dict[str, str]) -> None:
     print(json.dumps(result))
 
 
-def ask(stream, number, method, parameters):  # type: ignore[no-untyped-def]  # noqa: ANN
+def ask(stream: TextIO, number: int, method: str, parameters: list[str]) -> Any:
     """Send one JSON-RPC request and return its result."""
     stream.write(json.dumps({"id": number, "method": method, "params": parameters}) + "\n")
     stream.flush()

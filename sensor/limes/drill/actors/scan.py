@@ -17,6 +17,7 @@ QUIET = 2.0
 def main(targets: list[str]) -> None:
     """Try all targets at once and print the results."""
     results = {}
+    probes = {}
     with selectors.DefaultSelector() as selector:
         for target in targets:
             address, port = target.rsplit(":", 1)
@@ -24,11 +25,12 @@ def main(targets: list[str]) -> None:
             probe.setblocking(False)
             probe.connect_ex((address, int(port)))
             selector.register(probe, selectors.EVENT_WRITE, target)
+            probes[target] = probe
         while selector.get_map():
             ready = selector.select(QUIET)
             for key in [key for key, _ in ready] or list(selector.get_map().values()):
                 selector.unregister(key.fd)
-                probe = key.fileobj
+                probe = probes[key.data]
                 results[key.data] = outcome(probe) if ready else "silent"
                 probe.close()
     print(json.dumps({"pid": os.getpid(), "results": results}))
