@@ -1,1 +1,1 @@
-"""The host sensor: drains kernel records as columns and streams them; it never imports the control plane."""
+"""The host sensor: kernel records drained as columns and streamed; no control plane in here."""

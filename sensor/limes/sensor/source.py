@@ -74,10 +74,13 @@ class RecordSource(Protocol):
         """Removes the cells with these keys: quiet ones of processes that have ended."""
 
     def counters(self) -> U64s:
-        """Loss counters so far, summed over the CPUs, by `schema.COUNTERS` number; they only grow."""
+        """Loss counters so far, summed over the CPUs, by `schema.COUNTERS` number; only growing."""
 
-    def seed_images(self, tgids: U32s, exec_ids: U64s) -> None:
-        """Notes the image each process runs, unless the kernel side knows one already."""
+    def seed_images(self, tgids: U32s, exec_ids: U64s, start_ns: U64s) -> None:
+        """Notes each process's image and start (boot clock, a whole number of 10 ms ticks).
+
+        What the kernel side knows already stays as it is.
+        """
 
     def report_progress(self) -> None:
         """Has a connection_progress record written for each open socket that is due (30 s).

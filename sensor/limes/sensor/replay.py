@@ -1,0 +1,221 @@
+"""Recorded kernel records: the recorder, and the source that plays them back.
+
+Invariant: a recording holds what the source gave, byte for byte, with the types it was given in; it
+is refused when the registry has changed since.
+
+A recording is a magic number, a header (JSON, length first) and frames: a number (which array), the
+count of rows, the count of bytes, the bytes.
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from limes.sensor.clock import Clock
+from limes.sensor.errors import AbiMismatch, ConfigError
+from limes.sensor.source import (
+    DRAIN_ORDER,
+    GPU_CELL_DTYPE,
+    RECORD_DTYPES,
+    HookState,
+    Records,
+    RecordSource,
+    U32s,
+    U64s,
+)
+from limes.v1 import schema
+
+_MAGIC: Final = b"LIMESREC"
+_FRAME: Final = struct.Struct("<BxxxIQ")
+_LENGTH: Final = struct.Struct("<I")
+_ARRAYS: Final = (*DRAIN_ORDER, "gpu_cells", "counters", "end_of_drain")
+_DTYPES: Final[dict[str, np.dtype[np.void]]] = {**RECORD_DTYPES, "gpu_cells": GPU_CELL_DTYPE}
+_COUNTERS_DTYPE: Final = np.dtype("<u8")
+
+
+def _layout() -> dict[str, object]:
+    """The registry as far as a recording depends on it, in JSON's types."""
+    described = {name: np.dtype(dtype).descr for name, dtype in _DTYPES.items()}
+    counters = [counter.name for counter in schema.COUNTERS]
+    loaded: dict[str, object] = json.loads(json.dumps({"arrays": described, "counters": counters}))
+    return loaded
+
+
+class Recorder:
+    """A source that writes everything its inner source gives into a file."""
+
+    def __init__(self, inner: RecordSource, path: Path, *, boot_id: str, clock: Clock) -> None:
+        self._inner = inner
+        self._file: BinaryIO = path.open("wb")
+        header = {
+            "layout": _layout(),
+            "boot_id": boot_id,
+            "boot_ns": clock.boot_ns(),
+            "offset_ns": clock.offset_ns(),
+            "plan": inner.plan,
+        }
+        text = json.dumps(header).encode()
+        self._file.write(_MAGIC + _LENGTH.pack(len(text)) + text)
+
+    @property
+    def loader(self) -> str:
+        """The inner source's loader."""
+        return self._inner.loader
+
+    @property
+    def plan(self) -> str:
+        """The inner source's plan."""
+        return self._inner.plan
+
+    @property
+    def hooks(self) -> Sequence[HookState]:
+        """The inner source's hooks."""
+        return self._inner.hooks
+
+    def _write(self, name: str, rows: int, data: bytes) -> None:
+        self._file.write(_FRAME.pack(_ARRAYS.index(name), rows, len(data)) + data)
+
+    def drain(self) -> Mapping[str, Records]:
+        """The inner source's records, after they were written."""
+        records = self._inner.drain()
+        for name, array in records.items():
+            if len(array):
+                self._write(name, len(array), array.tobytes())
+        if any(map(len, records.values())):
+            self._write("end_of_drain", 0, b"")
+        return records
+
+    def release(self) -> None:
+        """Passed on."""
+        self._inner.release()
+
+    def gpu_cells(self) -> Records:
+        """The inner source's cells, after they were written."""
+        cells = self._inner.gpu_cells()
+        if len(cells):
+            self._write("gpu_cells", len(cells), cells.tobytes())
+        return cells
+
+    def delete_gpu_cells(self, cells: Records) -> None:
+        """Passed on."""
+        self._inner.delete_gpu_cells(cells)
+
+    def counters(self) -> U64s:
+        """The inner source's counters, after they were written when any is not 0."""
+        counters = self._inner.counters()
+        if counters.any():
+            self._write("counters", len(counters), counters.tobytes())
+        return counters
+
+    def seed_images(self, tgids: U32s, exec_ids: U64s, start_ns: U64s) -> None:
+        """Passed on."""
+        self._inner.seed_images(tgids, exec_ids, start_ns)
+
+    def report_progress(self) -> None:
+        """Passed on."""
+        self._inner.report_progress()
+
+    def stop(self) -> None:
+        """Passed on."""
+        self._inner.stop()
+
+    def close(self) -> None:
+        """Closes the inner source and the file."""
+        self._inner.close()
+        self._file.close()
+
+
+class ReplaySource:
+    """Plays a recording back, one recorded drain per drain, as fast as it is asked."""
+
+    loader: Final = "replay"
+
+    def __init__(self, path: Path) -> None:
+        """Opens a recording. Raises ConfigError or AbiMismatch, naming the file."""
+        self._path = path
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise ConfigError(
+                f"Tried to open the recording {path}: {error.strerror}. Give the path of a file "
+                "that a sensor wrote with record_file."
+            ) from error
+        header = self._header()
+        self.boot_id = str(header["boot_id"])
+        self.boot_ns = int(header["boot_ns"])
+        self.offset_ns = int(header["offset_ns"])
+        self.plan = str(header["plan"])
+        self.hooks: Sequence[HookState] = ()
+        self.finished = False
+        self._cells = np.empty(0, GPU_CELL_DTYPE)
+        self._counters = np.zeros(len(schema.COUNTERS), np.uint64)
+
+    def _header(self) -> dict[str, Any]:
+        magic = self._file.read(len(_MAGIC))
+        if magic != _MAGIC:
+            raise ConfigError(
+                f"Read {self._path}: it begins with {magic!r}, not with {_MAGIC!r}. "
+                "It is not a recording of a sensor."
+            )
+        length = _LENGTH.unpack(self._file.read(_LENGTH.size))[0]
+        header: dict[str, Any] = json.loads(self._file.read(length))
+        if header["layout"] != _layout():
+            raise AbiMismatch(
+                f"Read {self._path}: it was recorded with another event registry. "
+                "Play it with the version of Limes that recorded it, or record it again."
+            )
+        return header
+
+    def _frame(self) -> tuple[str, bytes] | None:
+        head = self._file.read(_FRAME.size)
+        if len(head) < _FRAME.size:
+            return None
+        number, _, size = _FRAME.unpack(head)
+        data = self._file.read(size)
+        return (_ARRAYS[number], data) if len(data) == size else None
+
+    def drain(self) -> Mapping[str, Records]:
+        """The records of the next recorded drain; empty, with `finished` set, at the end."""
+        out: dict[str, Records] = {}
+        while (frame := self._frame()) is not None:
+            name, data = frame
+            if name == "end_of_drain":
+                return out
+            if name == "gpu_cells":
+                self._cells = np.frombuffer(data, GPU_CELL_DTYPE)
+            elif name == "counters":
+                self._counters = np.frombuffer(data, _COUNTERS_DTYPE)
+            else:
+                out[name] = np.frombuffer(data, RECORD_DTYPES[name])
+        self.finished = True
+        return out
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+    def gpu_cells(self) -> Records:
+        """The latest recorded cells."""
+        return self._cells
+
+    def delete_gpu_cells(self, cells: Records) -> None:
+        """A recording keeps its cells."""
+
+    def counters(self) -> U64s:
+        """The latest recorded counters."""
+        return self._counters
+
+    def seed_images(self, tgids: U32s, exec_ids: U64s, start_ns: U64s) -> None:
+        """A recording's images are as they were recorded."""
+
+    def report_progress(self) -> None:
+        """A recording's progress records are in it."""
+
+    def stop(self) -> None:
+        """Nothing is attached."""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
