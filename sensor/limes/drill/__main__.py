@@ -1,6 +1,7 @@
 """Owns `python -m limes.drill`: plays one drill alone and prints its steps.
 
-Invariant: it ends 0 when every step reached its end, 2 on wrong usage and 3 when it cannot run.
+Invariant: it ends 0 when every step reached its end, 2 on wrong usage, 3 when it cannot run or a
+step failed, and 128 + n by signal n; in each case nothing is left behind.
 """
 
 import argparse
