@@ -7,7 +7,8 @@ ControlError
 ├── RuleError        mend the rule; carries file, line and rule
 ├── PolicyError      mend the policy file
 ├── HuntError        mend the question, or ask for less
-└── CertificateError make or replace a certificate
+├── CertificateError make or replace a certificate
+└── UnreachableError start the control plane, or mend its address
 """
 
 from pathlib import Path
@@ -45,8 +46,20 @@ class PolicyError(ControlError):
 
 
 class HuntError(ControlError):
-    """A hunt was refused or stopped; the message names the limit."""
+    """A hunt was refused or stopped; the message names the limit.
+
+    `outcome` is a word for the audit log: refused (mend the question), timeout, memory, busy
+    (ask again later), cancelled or failed (the server's fault).
+    """
+
+    def __init__(self, message: str, *, outcome: str = "refused") -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class CertificateError(ControlError):
     """A certificate or key is missing, expired or not trusted."""
+
+
+class UnreachableError(ControlError):
+    """The control plane does not answer, or refuses the call."""

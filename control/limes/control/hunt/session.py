@@ -1,0 +1,106 @@
+"""Opens a snapshot so that SQL can do nothing but read it, and runs one SELECT there.
+
+Runs in the worker only: DuckDB's own settings are not enough (docs/hunting.md), the process around
+it is confined as well.
+"""
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+from limes.control.errors import HuntError
+from limes.control.store.connection import Settings
+
+BATCH_ROWS: Final = 2048
+MESSAGE_LENGTH: Final = 600
+LINE: Final = re.compile(r"^LINE (\d+):", re.MULTILINE)
+
+FIXED_SETTINGS: Final[Settings] = {
+    "enable_external_access": False,
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_unsigned_extensions": False,
+    "max_expression_depth": 250,
+    "temp_directory": "",
+    # Without it DuckDB hands out integers of 128 bits modulo 2^127: wrong, not refused.
+    "arrow_lossless_conversion": True,
+}
+
+
+def open_snapshot(path: str, *, memory_mib: int, threads: int) -> duckdb.DuckDBPyConnection:
+    """Return a locked connection to the snapshot, in a read-only transaction."""
+    settings: Settings = {**FIXED_SETTINGS, "memory_limit": f"{memory_mib}MiB", "threads": threads}
+    connection = duckdb.connect(path, read_only=True, config=settings)
+    lock = (resources.files(__package__) / "queries/lock.sql").read_text(encoding="utf-8")
+    connection.execute(lock).to_arrow_reader(1).read_all()
+    return connection
+
+
+def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
+    """Parse and run `sql`; return its rows as they come.
+
+    Raises HuntError when it is not exactly one SELECT (or PIVOT), duckdb.Error when it fails.
+    """
+    statements = connection.extract_statements(sql)
+    check(statements)
+    for statement in statements:
+        connection.execute(statement)
+    return connection.to_arrow_reader(BATCH_ROWS)
+
+
+def check(statements: list[duckdb.Statement]) -> None:
+    if not statements:
+        raise HuntError("The hunt holds no statement: ask one SELECT, such as SHOW ALL TABLES.")
+    *made, asked = statements
+    if any(statement.query.strip() for statement in made):
+        raise HuntError(f"The hunt holds {len(statements)} statements: ask one SELECT at a time.")
+    # Without a text it is the parser's own: a PIVOT first makes a type of the values it finds.
+    kinds = [statement.type.name for statement in made]
+    if asked.type is not duckdb.StatementType.SELECT or any(kind != "CREATE" for kind in kinds):
+        raise HuntError(
+            f"The hunt is a statement of type {asked.type.name}: a hunt only reads, "
+            "ask one SELECT (or PIVOT)."
+        )
+
+
+def explain(error: duckdb.Error, snapshot: str) -> str:
+    """Return what DuckDB said, in one line that does not name the file of the snapshot."""
+    text = str(error)
+    said = " ".join(text.partition("\n\nLINE ")[0].split()).replace(snapshot, "the snapshot")
+    if len(said) > MESSAGE_LENGTH:
+        said = f"{said[:MESSAGE_LENGTH]} ..."
+    if found := LINE.search(text):
+        said = f"{said} (line {found[1]} of the hunt)"
+    if isinstance(error, duckdb.PermissionException):
+        said = f"{said}. A hunt reads the views of schema hunt: no files, addresses or extensions."
+    return said
+
+
+def limited(
+    batches: Iterator[pa.RecordBatch], *, max_rows: int, max_bytes: int
+) -> Iterator[tuple[pa.RecordBatch, str]]:
+    """Yield batches within the limits, each with "" or, on the last, the limit that cut.
+
+    Raises HuntError when the first row alone is over the limit of bytes.
+    """
+    rows = size = 0
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        kept, limit = batch, ""
+        if rows + kept.num_rows > max_rows:
+            kept, limit = kept.slice(0, max_rows - rows), f"{max_rows} rows"
+        while kept.num_rows and size + kept.nbytes > max_bytes:
+            kept, limit = kept.slice(0, kept.num_rows // 2), f"{max_bytes >> 20} MiB"
+        rows += kept.num_rows
+        size += kept.nbytes
+        if limit and rows == 0:
+            raise HuntError(f"One row alone is over the limit of {limit}: select fewer columns.")
+        yield kept, limit
+        if limit:
+            return
