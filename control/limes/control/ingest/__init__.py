@@ -1,0 +1,1 @@
+"""Takes events from sensors: checks and decodes them, acknowledges after the writer's commit."""

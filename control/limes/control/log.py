@@ -1,0 +1,31 @@
+"""How the control plane logs: for a person on a terminal, JSON lines elsewhere, to stderr.
+
+Standard output belongs to data.
+"""
+
+import sys
+
+import structlog
+
+
+def configure() -> None:
+    """Set structlog up, unless the program that runs the control plane has done so."""
+    if structlog.is_configured():
+        return
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,182 @@
+"""Puts the control plane's process together, runs it and takes it apart in the right order.
+
+Nothing is served before the database is open and the certificate is sound; nothing that was
+acknowledged is left uncommitted by a stop.
+"""
+
+import os
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import grpc
+import structlog
+from limes.control import ca, log
+from limes.control.admin.service import AdminServicer
+from limes.control.config import ControlConfig
+from limes.control.errors import CertificateError, ConfigError
+from limes.control.ingest.service import IngestServicer
+from limes.control.roles import CONTROL, RoleGuard
+from limes.control.store.connection import Store, open_store
+from limes.control.store.writer import Writer
+from limes.v1 import admin_service_pb2_grpc, ingest_service_pb2_grpc
+
+LOG = structlog.get_logger()
+READY: Final = "control.ready"
+STOPPING: Final = "control.stopping"
+STOPPED: Final = "control.stopped"
+STOP_SECONDS: Final = 3.0  # for acknowledgements and answers that are under way
+
+
+class ControlPlane:
+    """One server process. `start` serves; `stop` commits what was taken, acknowledges, closes."""
+
+    def __init__(self, config: ControlConfig) -> None:
+        self._config = config
+        self.wake = threading.Event()
+        credentials = read_credentials(config)
+        self.store: Store = open_store(
+            config.database,
+            memory_limit=config.store.memory_limit,
+            threads=config.store.threads,
+        )
+        self.writer = Writer(
+            self.store,
+            group_rows=config.ingest.group_rows,
+            group_seconds=config.ingest.group_milliseconds / 1000,
+            queue_bytes=config.ingest.queue_mib << 20,
+            on_failure=self.wake.set,
+        )
+        self.ingest = IngestServicer(self.writer, config.ingest.labels)
+        self._server = make_server(config)
+        self._register()
+        try:
+            self.port = self._bind(credentials)
+        except ConfigError:
+            self.store.close()
+            raise
+
+    def _register(self) -> None:
+        """Add every service to the server: a new one is named here and nowhere else."""
+        admin = AdminServicer(
+            self.store, self.writer, connected=self.ingest.connected, rules=lambda: ()
+        )
+        for add, servicer in (
+            (ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, self.ingest),
+            (admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
+        ):
+            add(servicer, self._server)  # type: ignore[no-untyped-call]
+
+    def _bind(self, credentials: grpc.ServerCredentials) -> int:
+        try:
+            return int(self._server.add_secure_port(self._config.listen, credentials))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"Cannot listen on {self._config.listen}: {why_not(self._config.listen)}. "
+                "Stop what uses it, or give another address with --listen."
+            ) from error
+
+    def start(self) -> None:
+        self.writer.start()
+        self._server.start()
+
+    def stop(self) -> None:
+        self.ingest.stop()
+        self.writer.close()
+        self.ingest.finish()
+        self.store.feed.close()
+        self._server.stop(STOP_SECONDS).wait()
+        self.store.close()
+
+
+def serve(config: ControlConfig) -> int:
+    """Run the control plane until SIGTERM or SIGINT; returns 0.
+
+    Logs `control.ready` with address and database once it serves. Raises ControlError when it
+    cannot run or cannot go on. Call it from the main thread: it takes the two signals.
+    """
+    log.configure()
+    plane = ControlPlane(config)
+
+    def wake(_number: int, _frame: FrameType | None) -> None:
+        plane.wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, wake)
+    plane.start()
+    host = config.listen.rpartition(":")[0]
+    LOG.info(READY, address=f"{host}:{plane.port}", database=str(config.database), pid=os.getpid())
+    notify("READY=1")
+    plane.wake.wait()
+    notify("STOPPING=1")
+    LOG.info(STOPPING)
+    plane.stop()
+    if plane.writer.failure is not None:
+        raise plane.writer.failure
+    LOG.info(STOPPED, events_committed=plane.writer.counts.events_committed)
+    return 0
+
+
+def make_server(config: ControlConfig) -> grpc.Server:
+    """Return a server that refuses calls beyond its threads at once: they would wait for ever."""
+    message_bytes = config.ingest.message_mib << 20
+    return grpc.server(
+        ThreadPoolExecutor(config.threads, thread_name_prefix="rpc"),
+        interceptors=(RoleGuard(),),
+        maximum_concurrent_rpcs=config.threads,
+        options=[
+            ("grpc.so_reuseport", 0),  # else a second server shares the port unseen
+            ("grpc.max_receive_message_length", message_bytes),
+            ("grpc.max_send_message_length", message_bytes),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ],
+    )
+
+
+def read_credentials(config: ControlConfig) -> grpc.ServerCredentials:
+    """Return the server's TLS credentials. Raises CertificateError when they are no good."""
+    ca.check(config.certificate_path, config.key_path, config.ca_path, CONTROL)
+    key, certificate, authority = (
+        read(path) for path in (config.key_path, config.certificate_path, config.ca_path)
+    )
+    return grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=authority, require_client_auth=True
+    )
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def why_not(address: str) -> str:
+    """Return why the system does not let us listen at `address`."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(place)
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return "the address is not of the form host:port"
+
+
+def notify(state: str) -> None:
+    """Tell systemd, when it started us, how we are (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.sendall(state.encode())

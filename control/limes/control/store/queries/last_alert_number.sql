@@ -1,0 +1,3 @@
+-- Number of the last alert.
+SELECT coalesce(max(number), 0)
+FROM alerts;

@@ -1,0 +1,3 @@
+-- Number of the last signal.
+SELECT coalesce(max(number), 0)
+FROM signals;
