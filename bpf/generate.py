@@ -70,7 +70,9 @@ class Registry:
                 continue
             for half in ("hi", "lo"):
                 name = f"{field['name']}_{half}"
-                columns.append({"name": name, "type": "u64", "meaning": f"{field['meaning']} ({half})"})
+                columns.append(
+                    {"name": name, "type": "u64", "meaning": f"{field['meaning']} ({half})"}
+                )
         return columns
 
 
@@ -297,7 +299,9 @@ def view(registry: Registry, kind: Entry) -> list[str]:
             if name == "process_executable":
                 out.append("coalesce(x.process_executable, 'unattributed') AS process_executable")
             elif name == "process_command_line":
-                out.append("replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line")
+                out.append(
+                    "replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line"
+                )
             else:
                 out.append(f"x.{name}")
         joins.append("LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id)")
@@ -320,21 +324,42 @@ def docs(registry: Registry) -> str:
     raw = registry.raw
     lines = [f"<!-- {NOTE} -->", "# Events", ""]
     lines += ["Every kind is a view of schema `hunt`, with the columns below. Times are UTC.", ""]
-    lines += ["Columns of every kind", "", "| column | type | meaning | source | ECS |", "|---|---|---|---|---|"]
-    lines += ["| `ingest_id` | UBIGINT | Number of the commit that stored it: the order of arrival. | control | |"]
-    lines += ["| `event_ingested` | TIMESTAMP | When it was committed. | control | event.ingested |"]
+    lines += [
+        "Columns of every kind",
+        "",
+        "| column | type | meaning | source | ECS |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        "| `ingest_id` | UBIGINT | Number of the commit that stored it: the order of arrival. | control | |"
+    ]
+    lines += [
+        "| `event_ingested` | TIMESTAMP | When it was committed. | control | event.ingested |"
+    ]
     lines += ["| `host_id` | VARCHAR | Host, as its certificate names it. | control | host.id |"]
     lines += ["| `boot_id` | VARCHAR | Boot of the host. | sensor | |"]
-    lines += ["| `sensor_epoch` | UBIGINT | Start of the sensor, ns since the Unix epoch. | sensor | |"]
+    lines += [
+        "| `sensor_epoch` | UBIGINT | Start of the sensor, ns since the Unix epoch. | sensor | |"
+    ]
     for f in raw["envelope"]:
-        lines.append(f"| `{f['name']}` | {DUCKDB[f['type']]} | {f['meaning']} | {f['source']} | {f.get('ecs', '')} |")
-    lines += ["", "Kinds whose subject is a process carry its `cgroup_path`; those below marked *image*", "also carry, from the program image at event time:", ""]
+        lines.append(
+            f"| `{f['name']}` | {DUCKDB[f['type']]} | {f['meaning']} | {f['source']} | {f.get('ecs', '')} |"
+        )
+    lines += [
+        "",
+        "Kinds whose subject is a process carry its `cgroup_path`; those below marked *image*",
+        "also carry, from the program image at event time:",
+        "",
+    ]
     lines += [f"- `{name}`: {meaning}" for name, meaning in JOINED]
     for kind in raw["kind"]:
         mark = " (*image*)" if kind["process"] == "image" else ""
         lines += ["", f"## {kind['name']}{mark}", "", kind["meaning"], ""]
         lines += ["Actions: " + ", ".join(f"`{a}`" for a in kind["action"].values()) + ".", ""]
-        lines += ["| column | type | unit | meaning | absent when | ECS | OTel |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "| column | type | unit | meaning | absent when | ECS | OTel |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for f in kind["fields"]:
             if f.get("ip"):
                 type_ = "VARCHAR"
@@ -343,8 +368,16 @@ def docs(registry: Registry) -> str:
             cells = [f"`{f['name']}`", type_, f.get("unit", ""), f["meaning"], f.get("absent", "")]
             lines.append("| " + " | ".join([*cells, f.get("ecs", ""), f.get("otel", "")]) + " |")
             if f.get("ip"):
-                lines.append(f"| `{f['name']}_value` | UHUGEINT | | The same as a number (IPv4 as ::ffff:a.b.c.d), for ranges. | | | |")
-    lines += ["", "## Losses in the kernel", "", "| cause | one count loses | when |", "|---|---|---|"]
+                lines.append(
+                    f"| `{f['name']}_value` | UHUGEINT | | The same as a number (IPv4 as ::ffff:a.b.c.d), for ranges. | | | |"
+                )
+    lines += [
+        "",
+        "## Losses in the kernel",
+        "",
+        "| cause | one count loses | when |",
+        "|---|---|---|",
+    ]
     lines += [f"| `{c['name']}` | {c['loses']} | {c['meaning']} |" for c in raw["counter"]]
     return "\n".join([*lines, ""])
 

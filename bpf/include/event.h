@@ -123,8 +123,8 @@ struct evt_connection {
 	struct evt_header header;
 	__u64 socket_id; /* Id of the socket's connection, minted at connect. */
 	__u64 opened_ns; /* Boot clock at the connect. */
-	__u64 bytes_sent; /* Payload bytes acknowledged by the peer (tcp_sock.bytes_acked). */
-	__u64 bytes_received; /* Payload bytes received (tcp_sock.bytes_received). */
+	__u64 bytes_sent; /* Payload bytes sent, retransmissions not counted (tcp_sock.bytes_sent - bytes_retrans). */
+	__u64 bytes_received; /* Payload bytes received, the FIN not counted (tcp_sock.bytes_received). */
 	__u8 local[16]; /* Local address, network order, IPv4 as ::ffff:a.b.c.d. */
 	__u8 remote[16]; /* Remote address, same form. */
 	__u32 net_ns; /* Inode number of the socket's network namespace. */
@@ -192,8 +192,7 @@ enum counter {
 	COUNTER_ARGS_UNREADABLE = 9, /* The argument pages could not be read. */
 	COUNTER_GPU_SEEN_FULL = 10, /* The table of known process and device pairs was full. */
 	COUNTER_IN_FLIGHT_FULL = 11, /* The table of connects under way was full. */
-	COUNTER_SCRATCH_BUSY = 12, /* A per-CPU scratch buffer was in use by an interrupted program. */
-	COUNTER_MAX = 13,
+	COUNTER_MAX = 12,
 };
 
 #endif /* LIMES_EVENT_H */

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * One source for two loaders. libbpf takes the prebuilt CO-RE object; bcc compiles the same text on the
+ * host. bcc has no read-only data, no `.maps` section and no BPF-to-BPF calls: settings come as -D
+ * macros, maps are bcc tables, helpers are always inlined.
+ *
+ * PROGRAM(section, name, args)  a program with typed arguments
+ * READ(pointer, member...)      a chain of kernel reads that cannot fault
+ * MEMBER(argument, member)      a member of a program's own BTF-typed argument: one plain load
+ * MAP_*, RING_*                 maps and rings
+ */
+#ifndef LIMES_COMPAT_H
+#define LIMES_COMPAT_H
+
+#ifdef LIMES_BCC
+
+#include "bcc.h"
+
+#else
+
+#include "kernel.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#define MAP_HASH(map, key_type, value_type, size)                                                  \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
+		__uint(max_entries, size);                                                         \
+		__type(key, key_type);                                                             \
+		__type(value, value_type);                                                         \
+	} map SEC(".maps")
+#define MAP_PERCPU_HASH(map, key_type, value_type, size)                                           \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);                                            \
+		__uint(max_entries, size);                                                         \
+		__type(key, key_type);                                                             \
+		__type(value, value_type);                                                         \
+	} map SEC(".maps")
+#define MAP_ARRAY(map, value_type, size)                                                           \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(max_entries, size);                                                         \
+		__type(key, __u32);                                                                \
+		__type(value, value_type);                                                         \
+	} map SEC(".maps")
+#define MAP_PERCPU_ARRAY(map, value_type, size)                                                    \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                           \
+		__uint(max_entries, size);                                                         \
+		__type(key, __u32);                                                                \
+		__type(value, value_type);                                                         \
+	} map SEC(".maps")
+#define MAP_RING(map, bytes)                                                                       \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \
+		__uint(max_entries, bytes);                                                        \
+	} map SEC(".maps")
+
+#define MAP_LOOKUP(map, key) bpf_map_lookup_elem(&(map), key)
+#define MAP_UPDATE(map, key, value, flags) bpf_map_update_elem(&(map), key, value, flags)
+#define MAP_DELETE(map, key) bpf_map_delete_elem(&(map), key)
+#define RING_RESERVE(map, type) ((type *)bpf_ringbuf_reserve(&(map), sizeof(type), 0))
+/* No wake-up: the consumer drains on a timer, and a wake-up costs the traced task 50 times the submit. */
+#define RING_SUBMIT(map, record) bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP)
+
+#define PROGRAM(section, name, args...) SEC(section) int BPF_PROG(name, ##args)
+#define READ(pointer, ...) BPF_CORE_READ(pointer, __VA_ARGS__)
+#define MEMBER(argument, member) ((argument)->member)
+#define FIELD_EXISTS(field) bpf_core_field_exists(field)
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#endif /* LIMES_BCC */
+
+#endif /* LIMES_COMPAT_H */

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Processes: exec, fork, exit, by the scheduler's tracepoints, which every kernel since 5.5 runs for
+ * every way to exec (execve, execveat, 32-bit calls, from a thread other than the leader). Arguments
+ * are read from the new image's own memory, after the kernel copied them: the caller cannot change
+ * them any more. Failed execs and threads are not seen here.
+ */
+#include "path.h"
+#include "task.h"
+
+#define ARGS_INLINE sizeof(((struct evt_exec *)0)->args)
+#define ARGS_CHUNK sizeof(((struct evt_exec_chunk *)0)->data)
+#define ARGS_MAX 32768
+#define ARGS_CHUNKS_MAX ((ARGS_MAX - ARGS_INLINE + ARGS_CHUNK - 1) / ARGS_CHUNK)
+
+MAP_RING(execs, RING_BYTES_EXECS);
+MAP_RING(exec_chunks, RING_BYTES_EXEC_CHUNKS);
+MAP_RING(processes, RING_BYTES_PROCESSES);
+
+/* Sends the arguments beyond the inline part; returns how many bytes went. The chunks are submitted
+ * before their exec record, so a consumer that drains execs first finds every chunk of what it drained. */
+static __always_inline __u32 exec__send_chunks(__u64 exec_id, unsigned long start, __u32 bytes)
+{
+	/* Only i is carried from one turn to the next: the verifier then sees equal states, not 2^32. */
+	for (__u32 i = 0; i < ARGS_CHUNKS_MAX; i++) {
+		__u32 offset = i * ARGS_CHUNK;
+		struct evt_exec_chunk *chunk;
+		__u64 length;
+
+		if (offset >= bytes)
+			break;
+		chunk = RING_RESERVE(exec_chunks, struct evt_exec_chunk);
+		if (!chunk) {
+			base__count(COUNTER_CHUNK_RING_FULL);
+			return offset;
+		}
+		length = base__at_most(bytes - offset, ARGS_CHUNK);
+		chunk->exec_id = exec_id;
+		chunk->index = i;
+		chunk->length = length;
+		if (bpf_probe_read_user(chunk->data, length, (void *)(start + offset))) {
+			base__count(COUNTER_ARGS_UNREADABLE);
+			chunk->length = 0;
+			RING_SUBMIT(exec_chunks, chunk);
+			return offset;
+		}
+		RING_SUBMIT(exec_chunks, chunk);
+	}
+	return bytes;
+}
+
+/* Comes last before the submit: each way out of the loop over chunks is verified on its own, with
+ * everything that follows it. */
+static __always_inline void exec__fill_args(struct evt_exec *record, unsigned long start)
+{
+	__u32 bytes = record->args_bytes;
+	__u64 length = base__at_most(bytes, ARGS_INLINE);
+	__u32 copied = length;
+
+	if (bpf_probe_read_user(record->args, length, (void *)start)) {
+		base__count(COUNTER_ARGS_UNREADABLE);
+		copied = 0;
+	} else if (bytes > ARGS_INLINE) {
+		copied += exec__send_chunks(record->header.exec_id, start + ARGS_INLINE,
+					    (bytes < ARGS_MAX ? bytes : ARGS_MAX) - ARGS_INLINE);
+	}
+	record->args_copied = copied;
+	if (copied < bytes)
+		record->header.flags |= EVT_EXEC_F_ARGS_CUT;
+}
+
+static __always_inline void exec__fill_file(struct evt_exec *record, struct file *file)
+{
+	struct inode *inode = READ(file, f_inode);
+	struct dentry *dentry = READ(file, f_path.dentry);
+	char name[8] = {};
+	bool cut = false;
+
+	record->inode = READ(inode, i_ino);
+	record->dev = READ(inode, i_sb, s_dev);
+	record->nlink = READ(inode, i_nlink);
+	record->exe_start = path__write(record->exe, sizeof(record->exe), READ(file, f_path.mnt), dentry, &cut);
+	if (cut)
+		record->header.flags |= EVT_EXEC_F_PATH_CUT;
+	if (record->nlink == 0) {
+		bpf_probe_read_kernel(name, 6, READ(dentry, d_name.name));
+		if (*(__u32 *)name == 0x666d656d /* "memf" */ && name[4] == 'd' && name[5] == ':')
+			record->header.flags |= EVT_EXEC_F_MEMFD;
+	}
+}
+
+static __always_inline void exec__fill_credentials(struct evt_exec *record, struct task_struct *task)
+{
+	const struct cred *cred = READ(task, cred);
+
+	record->uid = READ(cred, uid.val);
+	record->euid = READ(cred, euid.val);
+	record->gid = READ(cred, gid.val);
+	record->net_ns = READ(task, nsproxy, net_ns, ns.inum);
+	record->pid_ns = READ(task, nsproxy, pid_ns_for_children, ns.inum);
+}
+
+static __always_inline void exec__fill_parent(struct evt_exec *record, struct task_struct *task)
+{
+	struct task_struct *parent = READ(task, real_parent, group_leader);
+	__u32 ppid = READ(parent, tgid);
+	struct image *image = MAP_LOOKUP(images, &ppid);
+
+	record->ppid = ppid;
+	record->parent_start_ns = READ(parent, start_boottime);
+	record->parent_exec_id = image ? image->exec_id : 0;
+}
+
+PROGRAM("tp_btf/sched_process_exec", handle_exec, struct task_struct *task, int old_pid,
+	struct linux_binprm *bprm)
+{
+	struct evt_exec *record;
+	struct image image;
+	bool cut = false;
+	__u32 tgid;
+
+	if (!scope__current())
+		return 0;
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	image.exec_id = base__mint_id();
+	image.start_ns = task__start_ns(task);
+	record = RING_RESERVE(execs, struct evt_exec);
+	if (!record) {
+		base__count(COUNTER_EXEC_RING_FULL);
+		task__remember(tgid, &image);
+		return 0;
+	}
+	task__fill_header(&record->header, EVT_PROCESS_EXECS, EVT_PROCESS_EXECS_EXEC);
+	record->header.cgroup_id = bpf_get_current_cgroup_id();
+	record->header.exec_id = image.exec_id;
+	record->header.start_ns = image.start_ns;
+	record->header.tgid = tgid;
+	exec__fill_parent(record, task);
+	task__remember(tgid, &image);
+	exec__fill_credentials(record, task);
+	bpf_get_current_comm(record->comm, sizeof(record->comm));
+	exec__fill_file(record, READ(bprm, file));
+	record->cwd_start = path__write(record->cwd, sizeof(record->cwd), READ(task, fs, pwd.mnt),
+					READ(task, fs, pwd.dentry), &cut);
+	record->args_bytes = READ(task, mm, arg_end) - READ(task, mm, arg_start);
+	record->_pad = 0;
+	exec__fill_args(record, READ(task, mm, arg_start));
+	RING_SUBMIT(execs, record);
+	return 0;
+}
+
+static __always_inline void process__emit(struct task_struct *task, struct image *image, __u32 tgid,
+					  __u8 kind, __u8 action)
+{
+	struct task_struct *parent = READ(task, real_parent, group_leader);
+	struct evt_process *record = RING_RESERVE(processes, struct evt_process);
+
+	if (!record) {
+		base__count(COUNTER_PROCESS_RING_FULL);
+		return;
+	}
+	task__fill_header(&record->header, kind, action);
+	record->header.cgroup_id = task__cgroup_id(task);
+	record->header.exec_id = image->exec_id;
+	record->header.start_ns = image->start_ns;
+	record->header.tgid = tgid;
+	record->ppid = READ(parent, tgid);
+	record->parent_start_ns = READ(parent, start_boottime);
+	record->user_ns = 0;
+	record->system_ns = 0;
+	record->exit_code = 0;
+	if (kind == EVT_PROCESS_EXITS) {
+		record->user_ns = READ(task, signal, utime) + READ(task, utime);
+		record->system_ns = READ(task, signal, stime) + READ(task, stime);
+		record->exit_code = READ(task, signal, group_exit_code);
+		if (!record->exit_code)
+			record->exit_code = READ(task, exit_code);
+	}
+	RING_SUBMIT(processes, record);
+}
+
+/* CLONE_INTO_CGROUP raises no attach event: the child's own cgroup counts as well as the parent's. */
+PROGRAM("tp_btf/sched_process_fork", handle_fork, struct task_struct *parent,
+	struct task_struct *child)
+{
+	struct image image = {};
+	struct image *known;
+	__u32 tgid;
+
+	if (!scope__current() && !scope__cgroup(READ(child, cgroups, dfl_cgrp)))
+		return 0;
+	tgid = MEMBER(child, tgid);
+	if (tgid != (__u32)MEMBER(child, pid))
+		return 0; /* a thread */
+	__u32 parent_tgid = MEMBER(parent, tgid);
+
+	known = MAP_LOOKUP(images, &parent_tgid);
+	if (known)
+		image.exec_id = known->exec_id;
+	image.start_ns = MEMBER(child, start_boottime);
+	task__remember(tgid, &image);
+	process__emit(child, &image, tgid, EVT_PROCESS_FORKS, EVT_PROCESS_FORKS_FORK);
+	return 0;
+}
+
+PROGRAM("tp_btf/sched_process_exit", handle_exit, struct task_struct *task)
+{
+	struct image image;
+	__u32 tgid;
+
+	if (!scope__current())
+		return 0;
+	if (READ(task, signal, live.counter) != 0)
+		return 0; /* other threads go on */
+	tgid = task__current(&image);
+	MAP_DELETE(images, &tgid);
+	process__emit(task, &image, tgid, EVT_PROCESS_EXITS, EVT_PROCESS_EXITS_EXIT);
+	return 0;
+}
