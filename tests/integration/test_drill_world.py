@@ -188,6 +188,27 @@ def test_a_world_that_cannot_be_made_leaves_nothing(
         DrillWorld.create(state_dir=state_dir)
 
 
+def test_a_kernel_without_cgroup_kill_is_cleared_too(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 5.14 the processes are ended one by one."""
+    monkeypatch.setattr("limes.drill.cgroups.KILL_FILE", "cgroup.not_there")
+    with DrillWorld.create(state_dir=state_dir) as world:
+        pids = _pids(world)
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.parametrize("place", ["/run/limes-test", "/proc/limes-test"])
+def test_a_state_directory_that_cannot_serve_is_refused(place: str) -> None:
+    """One line that names the directory; nothing is left."""
+    before = _leftovers()
+    with pytest.raises(DrillError, match=place.rpartition("/")[0]) as caught:
+        DrillWorld.create(state_dir=Path(place))
+    assert "\n" not in str(caught.value)
+    assert _leftovers() <= before
+
+
 def test_two_drills_do_not_meet(state_dir: Path) -> None:
     """The same seed twice at once: same addresses, other cgroups and namespaces."""
     with (

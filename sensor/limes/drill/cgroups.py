@@ -14,6 +14,7 @@ from limes.drill.errors import NotPermitted, WorldError
 
 PREFIX = "limes-drill-"
 OUTSIDE_PREFIX = "limes-drill-outside-"
+KILL_FILE = "cgroup.kill"
 JOBS = ("job_1", "job_2", "job_3")
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
@@ -95,15 +96,17 @@ def remove(directory: Path, deadline: float) -> None:
 
 
 def _kill(directory: Path) -> None:
-    try:
-        (directory / "cgroup.kill").write_text("1")
-    except FileNotFoundError:
-        # Before Linux 5.14: one by one, again until nobody is left.
-        for pid in members(directory):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    # Asked for first: opening a missing file for writing tries to create it, which cgroupfs
+    # refuses with a permission error.
+    if (directory / KILL_FILE).exists():
+        (directory / KILL_FILE).write_text("1")
+        return
+    # Before Linux 5.14: one by one, and again by the caller until nobody is left.
+    for pid in members(directory):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def _unescape(text: str) -> str:

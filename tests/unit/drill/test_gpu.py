@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from limes.drill.gpu import GpuNode, call_tables
+import pytest
+from limes.drill.errors import NotPermitted
+from limes.drill.gpu import GpuNode, call_tables, make_node
 
 RM_CONTROL = 0xC020462A
 RM_ALLOC = 0xC030462B
@@ -33,3 +35,9 @@ def test_the_node_is_called_simulated_wherever_it_is_shown() -> None:
     node = GpuNode(path=Path("/srv/dev/nvidia0"), major=1, minor=7)
     assert node.simulated
     assert node.label() == "/srv/dev/nvidia0 (simulated device)"
+
+
+def test_a_node_that_cannot_be_made_says_what_it_needs(tmp_path: Path) -> None:
+    """The message names the node, the right and the mount option."""
+    with pytest.raises(NotPermitted, match=r"simulated device .*CAP_MKNOD.*nodev"):
+        make_node(tmp_path / "missing" / "nvidia0")
