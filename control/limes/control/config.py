@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from limes.control import ca
@@ -44,6 +44,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     state: Path = DEFAULT_STATE
     listen: str = "127.0.0.1:7443"
     threads: Annotated[int, msgspec.Meta(ge=8)] = 256
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None

@@ -8,8 +8,8 @@ import sys
 import structlog
 
 
-def configure() -> None:
-    """Set structlog up, unless the program that runs the control plane has done so."""
+def configure(level: str) -> None:
+    """Set structlog up to show lines of `level` and above, unless the program that runs the control plane has done so."""
     if structlog.is_configured():
         return
     renderer: structlog.typing.Processor = (
@@ -25,7 +25,7 @@ def configure() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

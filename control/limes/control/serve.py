@@ -99,7 +99,7 @@ def serve(config: ControlConfig) -> int:
     Logs `control.ready` with address and database once it serves. Raises ControlError when it
     cannot run or cannot go on. Call it from the main thread: it takes the two signals.
     """
-    log.configure()
+    log.configure(config.log_level)
     plane = ControlPlane(config)
 
     def wake(_number: int, _frame: FrameType | None) -> None:
