@@ -53,7 +53,11 @@ def entry(kind: str, inputs: Mapping[str, object], build: Callable[[Path], None]
 
 
 def _fill(path: Path, build: Callable[[Path], None]) -> None:
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
+    prefix = f".draft-{path.name}-"
+    # Left by a build that was killed; the lock says that nobody is at work on them.
+    for stale in path.parent.glob(f"{prefix}*"):
+        shutil.rmtree(stale)
+    draft = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         draft.chmod(0o755)
         build(draft)

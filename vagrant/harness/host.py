@@ -17,6 +17,7 @@ TOOL_PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 _LAST_LINES = 15
 

@@ -26,6 +26,16 @@ def _build(root: Root, draft: Path) -> None:
     sources.write_text(apt.host_mirror().sources(root.suites))
     host.run(
         [
+            # What mmdebstrap mounts in the tree stays its own: if it is killed half-way, the tree
+            # can be removed without reaching into a /dev or /proc that is still mounted there.
+            *(
+                host.tool("setpriv"),
+                "--pdeathsig=TERM",
+                "--",
+                host.tool("unshare"),
+                "--mount",
+                "--",
+            ),
             *(host.tool("mmdebstrap"), "--mode=root", "--variant=essential", "--quiet"),
             *(f"--include={','.join(root.packages)}", "--format=directory"),
             *(f"--aptopt={line}" for line in apt.acquire_options()),

@@ -23,7 +23,7 @@ from harness.rootimage import root_image
 BOOT_TIMEOUT_SECONDS = 120.0
 TRANSFER_TIMEOUT_SECONDS = 60.0
 # After a kill the agent answers at once; a guest that does not is lost.
-_KILL_GRACE_SECONDS = 15.0
+KILL_GRACE_SECONDS = 15.0
 
 Sink = Callable[[bytes], object]
 
@@ -112,10 +112,10 @@ class Guest:
     def _kill(self, output: "_Output") -> None:
         self.link.send(Kind.KILL)
         try:
-            self._until_exit(output, time.monotonic() + _KILL_GRACE_SECONDS)
+            self._until_exit(output, time.monotonic() + KILL_GRACE_SECONDS)
         except TimeoutError:
             raise LostGuestError(
-                f"The guest did not answer within {_KILL_GRACE_SECONDS:g} s of a kill; it hangs.\n"
+                f"The guest did not answer within {KILL_GRACE_SECONDS:g} s of a kill; it hangs.\n"
                 f"Console:\n  {self.link.console()}"
             ) from None
 
