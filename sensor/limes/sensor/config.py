@@ -1,6 +1,6 @@
 """The sensor's configuration: one TOML file; defaults < file < LIMES_SENSOR_* < flags.
 
-Every key is documented in sensor.example.toml, which a test parses and compares with the fields here.
+Every key is documented in sensor.example.toml; a test compares the two in both directions.
 """
 
 import os
