@@ -1,9 +1,9 @@
 """Measures how many events a second the control plane commits over mTLS from 50 synthetic sensors.
 
 Each round measures, one after the other, the ceiling (DuckDB alone: the writer's tables inserted
-in groups of the same size, nothing else running) and the whole way (50 TLS connections of their own,
-every event acknowledged after commit). The sensors run in a second process on the same cores and
-send batches that were encoded and compressed beforehand: a sensor's own work is measured elsewhere.
+in groups of the same size, nothing else running) and the whole way (50 TLS connections of their
+own, every event acknowledged after commit). The sensors run in a second process on the same cores
+and send batches that were encoded and compressed beforehand: their own work is measured elsewhere.
 
 Mix: 70 % connections, 25 % execs with 120 bytes of arguments, 5 % GPU aggregates.
 """

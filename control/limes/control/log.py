@@ -9,7 +9,7 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Set structlog up to show lines of `level` and above, unless the program that runs the control plane has done so."""
+    """Set structlog up to show `level` and above, unless the running program has done so."""
     if structlog.is_configured():
         return
     renderer: structlog.typing.Processor = (

@@ -71,26 +71,26 @@ def check_message(number: int, message: pa.ipc.Message) -> None:
 
 def has_body_compression(metadata: memoryview) -> bool:
     """Tell whether the RecordBatch of an IPC message (a flatbuffer) sets its `compression`."""
-    (root,) = struct.unpack_from("<I", metadata, 0)
-    header = flatbuffer_field(metadata, root, 2)
-    if header is None:
-        raise IngestError("a message of the Arrow stream has no header")
-    (offset,) = struct.unpack_from("<I", metadata, header)
-    return flatbuffer_field(metadata, header + offset, 3) is not None
+    try:
+        (root,) = struct.unpack_from("<I", metadata, 0)
+        header = flatbuffer_field(metadata, root, 2)
+        if header is None:
+            raise IngestError("a message of the Arrow stream has no header")
+        (offset,) = struct.unpack_from("<I", metadata, header)
+        return flatbuffer_field(metadata, header + offset, 3) is not None
+    except struct.error as error:
+        raise IngestError("a message of the Arrow stream is damaged") from error
 
 
 def flatbuffer_field(data: memoryview, table: int, index: int) -> int | None:
     """Return where field `index` of the flatbuffer table lies, None when it is absent."""
-    try:
-        (back,) = struct.unpack_from("<i", data, table)
-        vtable = table - back
-        (size,) = struct.unpack_from("<H", data, vtable)
-        slot = 4 + 2 * index
-        if slot + 2 > size:
-            return None
-        (offset,) = struct.unpack_from("<H", data, vtable + slot)
-    except struct.error as error:
-        raise IngestError("a message of the Arrow stream is damaged") from error
+    (back,) = struct.unpack_from("<i", data, table)
+    vtable = table - back
+    (size,) = struct.unpack_from("<H", data, vtable)
+    slot = 4 + 2 * index
+    if slot + 2 > size:
+        return None
+    (offset,) = struct.unpack_from("<H", data, vtable + slot)
     return table + int(offset) if offset else None
 
 

@@ -15,7 +15,7 @@ from limes.control.errors import IngestError
 from limes.control.ingest.decode import decode
 from limes.control.roles import Identity, identity
 from limes.control.store.columns import KINDS_BY_NUMBER
-from limes.control.store.entries import Batch, Hello, Missing, Source, malformed
+from limes.control.store.entries import Batch, Goodbye, Hello, Missing, Source, malformed
 from limes.control.store.writer import Writer
 from limes.v1 import ingest_service_pb2 as pb
 from limes.v1 import ingest_service_pb2_grpc as rpc
@@ -57,6 +57,9 @@ class Call:
 
     def send(self, response: pb.StreamResponse) -> None:
         self._responses.put(response)
+
+    def finish(self) -> None:
+        self.end("")
 
     def end(self, reason: str) -> None:
         """End the stream after what is queued; `reason` is empty when the sensor left."""
@@ -159,20 +162,21 @@ class IngestServicer(rpc.IngestServiceServicer):
 
     def _read(self, call: Call, requests: Iterator[pb.StreamRequest]) -> None:
         """Hand what the sensor sends to the writer, until the stream ends or nothing is taken."""
-        reason = ""
         try:
             for request in requests:
                 if self._stopping or call.ending:
+                    return  # `finish` ends the stream, behind the acknowledgements
+                if not self._writer.submit(read_entry(request, call)):
                     return
-                entry = read_entry(request, call)
-                if not self._writer.submit(entry):
-                    return
-        except IngestError as error:
-            reason = str(error)
-            LOG.warning(STREAM_REFUSED, **call.source._asdict(), error=reason)
+            self._writer.submit(Goodbye(peer=call))
         except grpc.RpcError:
-            pass  # the sensor went away: what it sent is with the writer
-        call.end(reason)
+            call.end("")  # the sensor went away: what it sent is with the writer
+        except IngestError as error:
+            LOG.warning(STREAM_REFUSED, **call.source._asdict(), error=str(error))
+            call.end(str(error))
+        except BaseException:
+            call.end("the control plane failed on a message")  # never a stream without a reader
+            raise
 
 
 def read_hello(request: pb.StreamRequest | None, who: Identity) -> Hello:

@@ -23,6 +23,10 @@ class Peer(Protocol):
 
     def acknowledge(self, last_seq: int) -> None: ...
 
+    def finish(self) -> None:
+        """End the stream: all that it handed over is settled."""
+        ...
+
     def rewind(self, next_seq: int, refused_seq: int) -> bool:
         """Ask for `next_seq`: `refused_seq` leaves a gap. False when that was asked already."""
         ...
@@ -36,6 +40,13 @@ class Hello:
     sensor_version: str
     kernel_release: str
     abi_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goodbye:
+    """A stream hands over nothing more; it ends once what came before is settled."""
+
+    peer: Peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +93,7 @@ class Missing:
 
 
 Entry = Batch | Missing
+Item = Entry | Hello | Goodbye
 
 
 def beyond(entry: Entry, last: int) -> Entry:

@@ -19,7 +19,9 @@ from limes.control.store.connection import Store
 from limes.control.store.entries import (
     Batch,
     Entry,
+    Goodbye,
     Hello,
+    Item,
     Missing,
     Peer,
     Source,
@@ -91,7 +93,7 @@ class Writer:
         self._group_seconds = group_seconds
         self._queue_bytes = queue_bytes
         self._changed = threading.Condition()
-        self._queue: deque[Entry | Hello] = deque()
+        self._queue: deque[Item] = deque()
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._closing = False
@@ -109,16 +111,16 @@ class Writer:
         """Return the last committed sequence number of `source`; 0 when there is none."""
         return self._last.get(source, 0)
 
-    def submit(self, entry: Entry | Hello) -> bool:
-        """Queue `entry`, waiting for room. Returns False when nothing is taken any more."""
-        size = 0 if isinstance(entry, Hello) else entry.size
+    def submit(self, item: Item) -> bool:
+        """Queue `item`, waiting for room. Returns False when nothing is taken any more."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting_bytes < self._queue_bytes or self._closing)
             if self._closing:
                 return False
-            self._queue.append(entry)
-            self._waiting_bytes += size
-            self._waiting_rows += 0 if isinstance(entry, Hello) else entry.rows
+            self._queue.append(item)
+            if isinstance(item, Entry):
+                self._waiting_bytes += item.size
+                self._waiting_rows += item.rows
             self._changed.notify_all()
         return True
 
@@ -149,7 +151,7 @@ class Writer:
             self._fail(error)  # a server whose writer is dead must not go on taking events
             raise
 
-    def _collect(self, rest_until: float) -> list[Entry | Hello]:
+    def _collect(self, rest_until: float) -> list[Item]:
         """Wait for entries, then for the end of the rest or a full group; empty when closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
@@ -157,19 +159,19 @@ class Writer:
                 lambda: self._waiting_rows >= self._group_rows or self._closing,
                 max(0.0, rest_until - time.monotonic()),
             )
-            taken: list[Entry | Hello] = []
+            taken: list[Item] = []
             room = self._group_rows
             while self._queue and room > 0:
-                entry = self._queue.popleft()
-                taken.append(entry)
-                if not isinstance(entry, Hello):
-                    room -= entry.rows
-                    self._waiting_rows -= entry.rows
-                    self._waiting_bytes -= entry.size
+                item = self._queue.popleft()
+                taken.append(item)
+                if isinstance(item, Entry):
+                    room -= item.rows
+                    self._waiting_rows -= item.rows
+                    self._waiting_bytes -= item.size
             self._changed.notify_all()
         return taken
 
-    def _commit(self, entries: list[Entry | Hello]) -> None:
+    def _commit(self, entries: list[Item]) -> None:
         """Store `entries` in one transaction; when one is refused, each in its own."""
         try:
             self._store_group(entries)
@@ -182,7 +184,7 @@ class Writer:
                 return
             self._refused(entries[0], error)
 
-    def _refused(self, entry: Entry | Hello, error: duckdb.Error) -> None:
+    def _refused(self, entry: Item, error: duckdb.Error) -> None:
         reason = str(error).splitlines()[0]
         if not isinstance(entry, Batch):
             raise duckdb.InternalException(reason) from error
@@ -192,8 +194,8 @@ class Writer:
         )
         self._store_group([lost])
 
-    def _store_group(self, entries: list[Entry | Hello]) -> None:
-        group = self._arrange(entry for entry in entries if not isinstance(entry, Hello))
+    def _store_group(self, entries: list[Item]) -> None:
+        group = self._arrange(entry for entry in entries if isinstance(entry, Entry))
         hellos = [entry for entry in entries if isinstance(entry, Hello)]
         now = datetime.now(UTC).replace(tzinfo=None)
         commit: Commit | None = None
@@ -209,6 +211,9 @@ class Writer:
                 raise
         self._last.update(group.last)
         self._tell(group, commit)
+        for entry in entries:
+            if isinstance(entry, Goodbye):
+                entry.peer.finish()
 
     def _roll_back(self) -> None:
         try:
