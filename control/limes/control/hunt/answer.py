@@ -1,5 +1,6 @@
 """Answers one job inside the worker: rows to a sink, and a summary or a refusal of one line."""
 
+import io
 from typing import Final
 
 import duckdb
@@ -18,11 +19,13 @@ def answer(job: Job, sink: FrameWriter) -> Summary | Refusal:
         connection = session.open_snapshot(
             job.snapshot, memory_mib=job.memory_mib, threads=job.threads
         )
+        send(session.pending(connection), job, io.BytesIO())
         guard.seal(user_id=job.user_id, group_id=job.group_id, parent_pid=job.parent_pid)
     except (duckdb.Error, OSError) as error:
         return Refusal(message=f"Cannot begin the hunt: {error}", outcome="failed")
     try:
-        return send(session.run(connection, job.sql), job, sink)
+        summary = send(session.run(connection, job.sql), job, sink)
+        sink.finish()
     except HuntError as error:
         return Refusal(message=str(error), outcome=error.outcome)
     except duckdb.OutOfMemoryException:
@@ -31,13 +34,14 @@ def answer(job: Job, sink: FrameWriter) -> Summary | Refusal:
         return too_much(f"{job.address_space_mib} MiB of address space")
     except duckdb.Error as error:
         return Refusal(message=session.explain(error, job.snapshot), outcome="refused")
+    return summary
 
 
 def too_much(limit: str) -> Refusal:
     return Refusal(message=f"The hunt needed more than {limit}: {NARROW}.", outcome="memory")
 
 
-def send(reader: pa.RecordBatchReader, job: Job, sink: FrameWriter) -> Summary:
+def send(reader: pa.RecordBatchReader, job: Job, sink: io.IOBase) -> Summary:
     schema = columns.plain_schema(reader.schema)
     rows, limit = 0, ""
     with pa.ipc.new_stream(sink, schema) as stream:
@@ -47,5 +51,4 @@ def send(reader: pa.RecordBatchReader, job: Job, sink: FrameWriter) -> Summary:
         ):
             stream.write_batch(batch)
             rows, limit = rows + batch.num_rows, cut
-    sink.finish()
     return Summary(rows=rows, limit=limit)

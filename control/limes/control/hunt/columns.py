@@ -3,10 +3,12 @@
 Integers of 128 bits become decimal256(39, 0); a type without an Arrow form is refused, not guessed.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc  # here, because the sealed process can load nothing more
 from limes.control.errors import HuntError
 
 WIDE_INTEGER: Final = pa.decimal256(39, 0)
@@ -40,8 +42,23 @@ def plain_extension(kind: pa.BaseExtensionType, column: str) -> pa.DataType:
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema in which rows of `schema` are sent. Raises HuntError."""
-    return pa.schema([pa.field(f.name, plain_type(f.type, f.name)) for f in schema])
+    """Return the schema in which rows of `schema` are sent, each name once. Raises HuntError."""
+    names = unique(schema.names)
+    return pa.schema(
+        [pa.field(n, plain_type(f.type, n)) for n, f in zip(names, schema, strict=True)]
+    )
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Return the names with a number behind those that were there before, as DuckDB's tables do."""
+    found: list[str] = []
+    for name in names:
+        number, candidate = 0, name
+        while candidate in found:
+            number += 1
+            candidate = f"{name}_{number}"
+        found.append(candidate)
+    return found
 
 
 def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -77,7 +94,7 @@ def plain_list(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     if pa.types.is_fixed_size_list(kind):
         array = array.cast(pa.list_(kind.value_type))
     start, nulls = array.offsets[0].as_py(), array.is_null()
-    offsets = pa.compute.subtract(array.offsets, start)
+    offsets = pc.subtract(array.offsets, start)
     length = array.offsets[-1].as_py() - start
     if pa.types.is_map(kind):
         keys = plain(array.keys.slice(start, length), wanted.key_type)
@@ -96,4 +113,4 @@ def widened(storage: pa.FixedSizeBinaryArray, *, signed: bool) -> pa.Array:
     if signed:
         wide[wide[:, 15] >= 0x80, 16:] = 0xFF
     array = pa.Array.from_buffers(WIDE_INTEGER, count, [None, pa.py_buffer(wide)])
-    return pa.compute.if_else(storage.is_valid(), array, pa.scalar(None, WIDE_INTEGER))
+    return pc.if_else(storage.is_valid(), array, pa.scalar(None, WIDE_INTEGER))

@@ -10,11 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
+import structlog
 from limes.control.errors import HuntError
 from limes.control.hunt.wire import FRAME_BYTES, FRAME_HEAD, Frame, Job, Refusal, Summary
+
+LOG = structlog.get_logger()
+DIED: Final = "hunt.worker_died"
 
 READ_BYTES: Final = 256 << 10
 STDERR_BYTES: Final = 4096
@@ -31,23 +36,31 @@ class HuntProcess:
     """One worker. `kill` may be called from any thread, the rest from one; close it always."""
 
     def __init__(self, job: Job, *, timeout_seconds: float) -> None:
-        """Start the worker and hand it `job`; its time runs from now."""
+        """Start the worker and hand it `job`; its time runs from now. Raises HuntError."""
         self._job = job
         self._timeout = timeout_seconds
         self._deadline = time.monotonic() + timeout_seconds
         self._cancelled = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "limes.control.hunt.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-            bufsize=0,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "limes.control.hunt.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise HuntError(
+                f"Cannot start a process for the hunt: {error.strerror}. Look at memory and "
+                "process limits of the control plane.",
+                outcome="failed",
+            ) from error
         assert self._process.stdin is not None
-        with self._process.stdin as pipe:
+        # A worker that died before it read is found out when frames are read.
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
             pipe.write(msgspec.msgpack.encode(job))
 
     @property
@@ -55,7 +68,7 @@ class HuntProcess:
         return self._process.pid
 
     def kill(self) -> None:
-        """End the worker now; `arrow` then raises a HuntError of outcome "cancelled"."""
+        """End the worker now; `frames` then raises a HuntError of outcome "cancelled"."""
         self._cancelled = True
         self._process.kill()
 
@@ -134,8 +147,10 @@ class HuntProcess:
                 "Simplify or narrow it.",
                 outcome="memory",
             )
+        LOG.error(DIED, exit_code=code, stderr=self._said())
         return HuntError(
-            f"The hunt's process ended without an answer (exit {code}): {self._said()}",
+            f"The hunt's process ended without an answer (exit {code}): the log of the control "
+            "plane says why.",
             outcome="failed",
         )
 

@@ -33,12 +33,14 @@ FIXED_SETTINGS: Final[Settings] = {
 
 
 def open_snapshot(path: str, *, memory_mib: int, threads: int) -> duckdb.DuckDBPyConnection:
-    """Return a locked connection to the snapshot, in a read-only transaction."""
+    """Return a locked connection to the snapshot, in a read-only transaction.
+
+    Its pending result is the rehearsal of lock.sql.
+    """
     settings: Settings = {**FIXED_SETTINGS, "memory_limit": f"{memory_mib}MiB", "threads": threads}
     connection = duckdb.connect(path, read_only=True, config=settings)
     lock = (resources.files(__package__) / "queries/lock.sql").read_text(encoding="utf-8")
-    connection.execute(lock).to_arrow_reader(1).read_all()
-    return connection
+    return connection.execute(lock)
 
 
 def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
@@ -50,6 +52,11 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader
     check(statements)
     for statement in statements:
         connection.execute(statement)
+    return pending(connection)
+
+
+def pending(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
+    """Return the rows of the last statement as they come."""
     return connection.to_arrow_reader(BATCH_ROWS)
 
 
@@ -61,7 +68,7 @@ def check(statements: list[duckdb.Statement]) -> None:
         raise HuntError(f"The hunt holds {len(statements)} statements: ask one SELECT at a time.")
     # Without a text it is the parser's own: a PIVOT first makes a type of the values it finds.
     kinds = [statement.type.name for statement in made]
-    if asked.type is not duckdb.StatementType.SELECT or any(kind != "CREATE" for kind in kinds):
+    if asked.type != duckdb.StatementType.SELECT or any(kind != "CREATE" for kind in kinds):
         raise HuntError(
             f"The hunt is a statement of type {asked.type.name}: a hunt only reads, "
             "ask one SELECT (or PIVOT)."

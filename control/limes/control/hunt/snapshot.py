@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
-import pyarrow as pa
 import structlog
 from limes.control.errors import HuntError, StoreError
 from limes.control.hunt.config import HuntConfig
@@ -206,19 +205,18 @@ def add_images(source: duckdb.DuckDBPyConnection, target: duckdb.DuckDBPyConnect
 
     Otherwise a program that was started long ago would lose its name, not only its history.
     """
-    known = 0
+    held = count(target.table("process_execs"))
+    if held == count(source.table("process_execs")):
+        return
     for _ in range(ANCESTORS):
         missing = target.execute(query("missing_images")).to_arrow_table()
-        if missing.num_rows == 0:
-            return
         source.register("missing", missing)
-        found: pa.RecordBatchReader = source.execute(query("images")).to_arrow_reader(COPY_ROWS)
+        found = source.execute(query("images")).to_arrow_reader(COPY_ROWS)
         target.from_arrow(found).insert_into("process_execs")
         source.unregister("missing")
-        held = count(target.table("process_execs"))
-        if held == known:
+        before, held = held, count(target.table("process_execs"))
+        if held == before:
             return
-        known = held
 
 
 def insert(target: duckdb.DuckDBPyConnection, table: str, rows: duckdb.DuckDBPyRelation) -> None:
