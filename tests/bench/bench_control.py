@@ -116,6 +116,8 @@ def cpu_seconds(who: int) -> float:
 
 
 class NoPeer:
+    def finish(self) -> None: ...
+
     def acknowledge(self, last_seq: int) -> None: ...
 
     def rewind(self, next_seq: int, refused_seq: int) -> bool:

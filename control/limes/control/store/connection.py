@@ -3,7 +3,6 @@
 The file is 0600 in a directory of 0700, its schema is the newest one this version knows.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Final
@@ -53,8 +52,7 @@ def open_store(path: Path | None, *, memory_limit: str = "", threads: int = 0) -
     """Open (and make, or bring to the newest schema) the database at `path`; None: in memory.
 
     `memory_limit` is DuckDB's ("4GB"; empty: its default), `threads` the number of its threads
-    (0: one a core). Raises StoreError when it is locked, damaged or of a newer schema. For a file
-    it sets the process's umask to 077: DuckDB makes its log file anew after each checkpoint.
+    (0: one a core). Raises StoreError when it is locked, damaged or of a newer schema.
     """
     if path is not None:
         prepare_directory(path)
@@ -84,7 +82,6 @@ def settings(memory_limit: str, threads: int) -> Settings:
 
 
 def prepare_directory(path: Path) -> None:
-    os.umask(0o077)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.chmod(0o700)
