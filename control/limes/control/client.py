@@ -3,7 +3,7 @@
 Every failure is a ControlError of one line; no gRPC error leaves this module.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import grpc
 import pyarrow as pa
 from limes.control import ca
 from limes.control.errors import CertificateError, HuntError, UnreachableError
+from limes.control.hunt.outcomes import NO_OUTCOMES, OUTCOMES
+from limes.control.hunt.result import HuntResult, collect
 from limes.control.roles import ANALYST
 from limes.v1 import (
     admin_service_pb2,
@@ -38,15 +40,6 @@ class TailBatch:
     kind: str
     table: pa.Table
     skipped: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HuntAnswer:
-    """The rows of a hunt, what they were read from (`header`) and how it went (`summary`)."""
-
-    table: pa.Table
-    header: hunt_service_pb2.HuntHeader
-    summary: hunt_service_pb2.HuntSummary
 
 
 class ControlClient:
@@ -139,7 +132,7 @@ class ControlClient:
         timeout_seconds: int = 0,
         max_rows: int = 0,
         max_age_seconds: int | None = None,
-    ) -> HuntAnswer:
+    ) -> HuntResult:
         """Return the answer of one SELECT. Raises HuntError when it was refused or stopped."""
         request = hunt_service_pb2.HuntRequest(
             sql=sql,
@@ -147,29 +140,22 @@ class ControlClient:
             max_rows=max_rows,
             max_age_seconds=max_age_seconds,
         )
-        header, summary = hunt_service_pb2.HuntHeader(), hunt_service_pb2.HuntSummary()
-        pieces: list[bytes] = []
-        with self._errors():
-            for response in self._hunts.Hunt(request):
-                match response.WhichOneof("message"):
-                    case "header":
-                        header = response.header
-                    case "arrow":
-                        pieces.append(response.arrow)
-                    case "summary":
-                        summary = response.summary
-        table = pa.ipc.open_stream(b"".join(pieces)).read_all() if pieces else pa.table({})
-        return HuntAnswer(table=table, header=header, summary=summary)
+        with self._errors(OUTCOMES):
+            return collect(self._hunts.Hunt(request))
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, outcomes: Mapping[grpc.StatusCode, str] = NO_OUTCOMES) -> Iterator[None]:
+        """Turn failed calls into errors of ours; codes in `outcomes` are a hunt's own."""
         try:
             yield
         except grpc.RpcError as error:
+            if error.code() in outcomes:
+                said = " ".join((error.details() or "").split())
+                raise HuntError(said, outcome=outcomes[error.code()]) from error
             raise explain(error, self.address) from error
 
 
-def explain(error: grpc.RpcError, address: str) -> UnreachableError | CertificateError | HuntError:
+def explain(error: grpc.RpcError, address: str) -> UnreachableError | CertificateError:
     """Return a failed call as one line: what was tried, what was found, what to do."""
     code, details = error.code(), " ".join((error.details() or "").split())
     if code is not grpc.StatusCode.UNAVAILABLE:

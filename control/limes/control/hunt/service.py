@@ -20,6 +20,7 @@ import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from limes.control.errors import ConfigError, HuntError
 from limes.control.hunt.config import HuntConfig
+from limes.control.hunt.outcomes import CODES
 from limes.control.hunt.process import HuntProcess
 from limes.control.hunt.snapshot import Snapshot, Snapshots
 from limes.control.hunt.turns import Turns
@@ -32,15 +33,6 @@ from limes.v1 import hunt_service_pb2_grpc as rpc
 LOG = structlog.get_logger()
 FINISHED: Final = "hunt.finished"
 GRACE_SECONDS: Final = 2
-
-CODES: Final = {
-    "refused": grpc.StatusCode.INVALID_ARGUMENT,
-    "timeout": grpc.StatusCode.DEADLINE_EXCEEDED,
-    "memory": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "busy": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "cancelled": grpc.StatusCode.CANCELLED,
-    "failed": grpc.StatusCode.INTERNAL,
-}
 
 
 @dataclass(slots=True, kw_only=True)
