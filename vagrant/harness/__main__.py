@@ -16,10 +16,13 @@ from pathlib import Path
 
 from harness import config, vm
 from harness.errors import ConfigError, HarnessError
+from harness.export import export
 from harness.guest.frames import Kind
 
 _USAGE_ERROR = 2
 _CANNOT_RUN = 3
+_INTERRUPTED = 130
+_EXPORT_FOLDER = config.VAGRANT_DIR / ".vagrant" / "limes"
 # A shell ends when its user leaves it.
 _SHELL_SECONDS = 7 * 24 * 3600.0
 
@@ -42,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         "--icount", action="store_true", help="one CPU, 1 ns of guest time/instruction"
     )
     run.add_argument("argv", nargs="+", metavar="CMD", help="the command, after --")
+    export = commands.add_parser(
+        "export", parents=[machine], help="write what the Vagrantfile boots to .vagrant/limes"
+    )
+    export.add_argument("folder", nargs="?", type=Path, default=_EXPORT_FOLDER)
     shell = commands.add_parser("shell", parents=[machine], help="open a shell in a fresh guest")
     _add_guest_options(shell)
     return parser
@@ -149,6 +156,12 @@ def _shell(options: argparse.Namespace) -> int:
     return _shell_status(done.status)
 
 
+def _export(options: argparse.Namespace) -> int:
+    export(vm.prepare(config.load(), options.machine), options.folder.absolute())
+    _say(f"wrote {options.folder}")
+    return 0
+
+
 @contextmanager
 def _raw_terminal() -> Iterator[None]:
     before = termios.tcgetattr(0)
@@ -163,7 +176,13 @@ def _shell_status(status: int) -> int:
     return status if status >= 0 else 128 - status
 
 
-_COMMANDS = {"machines": _machines, "prepare": _prepare, "run": _run, "shell": _shell}
+_COMMANDS = {
+    "machines": _machines,
+    "prepare": _prepare,
+    "run": _run,
+    "shell": _shell,
+    "export": _export,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -177,6 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         _say(str(error))
         return _CANNOT_RUN
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ TOOL_PACKAGES = {
     "mkfs.erofs": "erofs-utils",
     "mmdebstrap": "mmdebstrap",
     "qemu-system-x86_64": "qemu-system-x86",
+    "ssh-keygen": "openssh-client",
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }

@@ -26,6 +26,15 @@ class Disks:
     python: Path
     modules: Path
 
+    def by_serial(self) -> dict[str, Path]:
+        """Return the images by serial number."""
+        return {"root": self.root, "python": self.python, "modules": self.modules}
+
+
+def kernel_command_line(machine: Machine) -> str:
+    """Return what the kernel is told: the harness's own part, then the machine's."""
+    return f"{_KERNEL_ARGS} {machine.kernel_args} {_INIT_ARGS}"
+
 
 def arguments(
     emulator: Emulator,
@@ -49,22 +58,22 @@ def arguments(
         *("-m", str(machine.memory_mib), "-nodefaults", "-no-user-config", "-no-reboot"),
         *("-display", "none", "-vga", "none"),
         *("-kernel", str(vmlinuz), "-initrd", f"/proc/self/fd/{initrd_fd}"),
-        *("-append", f"{_KERNEL_ARGS} {machine.kernel_args} {_INIT_ARGS}"),
+        *("-append", kernel_command_line(machine)),
         *("-chardev", f"socket,id=console,fd={console_fd}", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=port,fd={port_fd}", "-device", "virtio-serial-pci"),
         *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
         *("-device", "virtio-rng-pci"),
-        *_disk("root", disks.root),
-        *_disk("python", disks.python),
-        *_disk("modules", disks.modules),
+        *disk_arguments(disks),
     ]
 
 
-def _disk(name: str, image: Path) -> tuple[str, ...]:
-    return (
-        *("-drive", f"id={name},file={image},format=raw,if=none,readonly=on"),
-        *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
-    )
+def disk_arguments(disks: Disks) -> list[str]:
+    """Return QEMU's arguments for the images."""
+    words: list[str] = []
+    for name, image in disks.by_serial().items():
+        words += ["-drive", f"id={name},file={image},format=raw,if=none,readonly=on"]
+        words += ["-device", f"virtio-blk-pci,drive={name},serial={name}"]
+    return words
 
 
 def start(command: Sequence[str], pass_fds: Sequence[int]) -> "subprocess.Popen[bytes]":

@@ -56,16 +56,32 @@ cp -r /harness /new/run/harness/
 hostname -F /new/etc/hostname
 ip link set lo up
 
+start() {
+	exec switch_root /new /usr/bin/env -i \
+		HOME=/root LANG=C.UTF-8 SHELL=/bin/bash USER=root TERM=dumb \
+		PATH=/opt/limes/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		/usr/bin/tini -s -- "$@"
+}
+
+# Keys in the initrd: this boot is for `vagrant ssh`, not for the harness.
+if [ -e /ssh/authorized_keys ]; then
+	chroot /new modprobe virtio_net
+	ip link set eth0 up
+	udhcpc -i eth0 -s /ssh/lease -n -q
+	mkdir -p -m 0700 /new/root/.ssh
+	cp /ssh/authorized_keys /new/root/.ssh/authorized_keys
+	echo 'PATH=/opt/limes/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+		>> /new/etc/environment
+	start /usr/sbin/sshd -D -o PasswordAuthentication=no
+fi
+
 port=""
-for candidate in /sys/class/virtio-ports/*/name /new/sys/class/virtio-ports/*/name; do
+for candidate in /new/sys/class/virtio-ports/*/name; do
 	if [ -e "$candidate" ] && [ "$(cat "$candidate")" = limes.agent ]; then
 		port=${candidate%/name}
 		port=/dev/${port##*/}
 	fi
 done
 [ -n "$port" ] || { echo "init: no virtio port limes.agent"; exit 1; }
-exec switch_root /new /usr/bin/env -i \
-	HOME=/root LANG=C.UTF-8 SHELL=/bin/bash USER=root TERM=dumb \
-	PATH=/opt/limes/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-	/usr/bin/tini -s -- /usr/bin/env PYTHONPATH=/run/harness \
+start /usr/bin/env PYTHONPATH=/run/harness \
 	/usr/bin/python3 -B -S -m harness.guest.agent "$port"
