@@ -101,3 +101,7 @@ SELECT
     rule_error,
     updated_at
 FROM main.rule_state;
+
+-- One event, as rules name their evidence.
+CREATE OR REPLACE MACRO evidence_id(kind_name, epoch, seq) AS
+    struct_pack(kind := kind_name, sensor_epoch := epoch, event_seq := seq);

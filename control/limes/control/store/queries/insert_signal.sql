@@ -12,6 +12,7 @@ WHERE NOT EXISTS (
         AND s.host_id = $9
         AND s.process_exec_id = $14
         AND s.dedup_key = $17
-        AND abs(epoch_us(s.event_time) - epoch_us($8::TIMESTAMP)) < 300000000
+        AND s.event_time > $8::TIMESTAMP - INTERVAL 5 MINUTES
+        AND s.event_time < $8::TIMESTAMP + INTERVAL 5 MINUTES
 )
 RETURNING number;

@@ -5,6 +5,7 @@ WHERE rule_id = $1
     AND rule_version = $2
     AND host_id = $3
     AND dedup_key = $4
-    AND abs(epoch_us(event_time) - epoch_us($5::TIMESTAMP)) < $6 * 1000000
+    AND event_time > $5::TIMESTAMP - to_seconds($6)
+    AND event_time < $5::TIMESTAMP + to_seconds($6)
 ORDER BY number DESC
 LIMIT 1;

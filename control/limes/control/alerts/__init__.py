@@ -1,0 +1,1 @@
+"""Alerts: what they are, how they are stored, who may read them."""

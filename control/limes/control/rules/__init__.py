@@ -1,0 +1,1 @@
+"""The rule engine and what it needs: rules as files, their checks, their cases."""

@@ -1,0 +1,131 @@
+"""Owns the micro-batch: the temporary tables `new_<kind>` on the engine's connection.
+
+Invariant: a row is at work once; one whose image or cgroup is not known yet is held back until it
+is, or until its time is up, and then is at work as it is.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import duckdb
+from limes.control.rules.model import SIGNALS
+from limes.control.store import query
+from limes.v1 import schema
+
+# Kinds of the subject "none" have no image and no cgroup to wait for; cgroup events name their own.
+HOLDABLE: Final = frozenset(
+    {
+        "process_execs",
+        "process_forks",
+        "process_exits",
+        "connections",
+        "gpu_events",
+        "gpu_activity",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Rows of one kind that wait. `deadline` is in the engine's clock, seconds."""
+
+    rows: int
+    first_ingest_id: int
+    deadline: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Content:
+    """What is at work: per kind the time of its oldest event, for kinds that have rows.
+
+    `present` names every kind the commits stored, also those that nobody asked for.
+    """
+
+    present: frozenset[str] = frozenset()
+    oldest: dict[str, datetime] = field(default_factory=dict)
+
+
+class MicroBatch:
+    """The tables `new_<kind>` and `held_<kind>` of one connection."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        self._filled: set[str] = set()
+        self.held: dict[str, Held] = {}
+        for kind in schema.KINDS:
+            self._run("new_rows_empty", kind)
+        for kind in HOLDABLE:
+            self._run("held_empty", kind)
+        cursor.execute(query.text("new_signals_create"))
+
+    def fill(
+        self,
+        after: int,
+        until: int,
+        kinds: frozenset[str],
+        *,
+        now: float = 0.0,
+        hold_until: float | None = None,
+    ) -> Content:
+        """Take the commits after `after` up to `until` to work and return what that is.
+
+        With `hold_until`, rows that are not attributed yet wait until then; rows that waited
+        before come back when they are, or when `now` is past their time.
+        """
+        self.clear()
+        present = self._present(after, until)
+        content = Content(present=present)
+        for kind in kinds & (present | self.held.keys()):
+            self._filled.add(kind)
+            self._run("new_rows", kind, after, until)
+            if hold_until is not None and kind in HOLDABLE:
+                self._hold(kind, after, now, hold_until)
+            rows, oldest = self._one("new_rows_count", kind)
+            if rows:
+                content.oldest[kind] = oldest
+        return content
+
+    def fill_signals(self, after: int, until: int) -> Content:
+        """Take the signals after `after` up to `until` to work."""
+        self._cursor.execute(query.text("new_signals_create"))
+        self._cursor.execute(query.text("new_signals_fill"), [after, until])
+        rows, oldest = self._one("new_rows_count", SIGNALS)
+        return Content(oldest={SIGNALS: oldest} if rows else {})
+
+    def clear(self) -> None:
+        """Leave no row at work. The tables are made anew: deleted rows would keep their memory."""
+        for kind in self._filled:
+            self._run("new_rows_empty", kind)
+        self._filled.clear()
+
+    def _hold(self, kind: str, after: int, now: float, hold_until: float) -> None:
+        earlier = self.held.pop(kind, None)
+        if earlier is not None:
+            self._run("new_rows_held", kind, earlier.first_ingest_id, after)
+        elif not self._one("unresolved_count", kind)[0]:
+            return
+        self._run("held_replace", kind, now, hold_until)
+        rows, first, deadline = self._one("held_count", kind)
+        if rows:
+            self._run("held_remove", kind)
+            self.held[kind] = Held(rows=rows, first_ingest_id=first, deadline=deadline)
+
+    def _present(self, after: int, until: int) -> frozenset[str]:
+        if until <= after:
+            return frozenset()
+        self._cursor.execute(query.text("kinds_committed"), [after, until])
+        numbers = self._cursor.fetchall()
+        names = {kind.number: name for name, kind in schema.KINDS.items()}
+        return frozenset(names[n] if outcome == "stored" else "losses" for n, outcome in numbers)
+
+    def _run(self, statement: str, kind: str, *values: float) -> None:
+        # The only names ever put into a statement are those of the registry.
+        if kind not in schema.KINDS and kind != SIGNALS:
+            raise KeyError(kind)
+        self._cursor.execute(query.text(statement).replace("{kind}", kind), list(values))
+
+    def _one(self, statement: str, kind: str) -> tuple[Any, ...]:
+        self._run(statement, kind)
+        row: tuple[Any, ...] = self._cursor.fetchone() or ()
+        return row

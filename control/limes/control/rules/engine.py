@@ -1,0 +1,286 @@
+"""Owns detection: rules run on what each commit brought, in the order of arrival, and alert once.
+
+Invariant: alerts and the place of the rules that raised them are committed together; a rule that
+fails keeps its place and stops no other rule.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import duckdb
+import structlog
+from limes.control.alerts.board import AlertBoard
+from limes.control.alerts.raising import Raised, Raiser
+from limes.control.errors import RuleError
+from limes.control.rules.batch import Content, MicroBatch
+from limes.control.rules.hits import Hit, run_rule
+from limes.control.rules.model import Rule
+from limes.control.rules.state import FAILING, RuleState, read_states, save_state
+from limes.control.rules.watchdog import Watchdog
+from limes.control.store import query
+from limes.control.store.connection import Store
+
+LOG = structlog.get_logger()
+
+RULE_FAILED: Final = "rules.rule_failed"
+RULE_RECOVERED: Final = "rules.rule_recovered"
+ENGINE_FAILED: Final = "rules.engine_failed"
+ALERTS_RAISED: Final = "rules.alerts_raised"
+
+CHUNK: Final = 8  # commits a pass when catching up: at most 160,000 rows
+SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Times in seconds: how long an unattributed row waits, a rule runs, a failing rule rests."""
+
+    hold: float = 2.0
+    rule: float = 10.0
+    retry: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """What the engine did since it started. `position` is the last commit it has read."""
+
+    position: int
+    passes: int
+    alerts: int
+    held_rows: int
+    last_pass_seconds: float
+    failing: tuple[tuple[str, str], ...]
+
+
+class Engine:
+    """Runs rules. `process` does it here and now, `start` in a thread of its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Sequence[Rule],
+        *,
+        board: AlertBoard | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._cursor = store.cursor()
+        self._limits = limits or Limits()
+        self._clock = clock
+        self.board = board or AlertBoard()
+        self._cursor.execute(query.text("assign_all_job_cgroups"))
+        self._batch = MicroBatch(self._cursor)
+        self._raiser = Raiser(self._cursor)
+        self._watchdog = Watchdog(self._cursor)
+        states = read_states(self._cursor, tuple(rules))
+        self._on_events = [state for state in states if not state.rule.on_signals]
+        self._on_signals = [state for state in states if state.rule.on_signals]
+        self._position = max((state.watermark for state in self._on_events), default=0)
+        self._saved_at = clock()
+        self._passes = 0
+        self._alerts = 0
+        self._last_pass = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+        self._watchdog.__enter__()
+
+    def start(self) -> None:
+        """Follow the commits in a thread, beginning with what is unread."""
+        self._thread = threading.Thread(target=self._follow, name="rules")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Read what is committed, save every place, end the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._watchdog.__exit__(None, None, None)
+        self.board.close()
+        self._cursor.close()
+
+    def status(self) -> EngineStatus:
+        """Return what it did so far."""
+        states = [*self._on_events, *self._on_signals]
+        return EngineStatus(
+            position=self._position,
+            passes=self._passes,
+            alerts=self._alerts,
+            held_rows=sum(held.rows for held in self._batch.held.values()),
+            last_pass_seconds=self._last_pass,
+            failing=tuple((s.rule.name, s.error) for s in states if s.status == FAILING),
+        )
+
+    def process(self, until: int, *, flush: bool = False) -> None:
+        """Run the rules on all commits up to `until`; with `flush`, on rows held back too."""
+        began = self._clock()
+        self._catch_up(began)
+        while self._position < until or self._due(began, flush=flush):
+            after = self._position
+            upper = max(after, min(after + CHUNK, until))
+            states = [s for s in self._on_events if s.watermark == after and s.status != FAILING]
+            now = float("inf") if flush else self._clock()
+            content = self._batch.fill(
+                after,
+                upper,
+                frozenset(kind for state in states for kind in state.rule.kinds),
+                now=now,
+                hold_until=now + self._limits.hold,
+            )
+            self._position = upper
+            self._pass(states, content, after, upper)
+        self._batch.clear()
+        self._run_on_signals()
+        self._save_if_due()
+        self._last_pass = self._clock() - began
+
+    def _due(self, now: float, *, flush: bool) -> bool:
+        return any(flush or held.deadline <= now for held in self._batch.held.values())
+
+    def _catch_up(self, now: float) -> None:
+        """Bring rules that stayed behind to where the others are, once their rest is over."""
+        for state in self._on_events:
+            if state.status == FAILING and now < state.retry_at:
+                continue
+            while state.watermark < self._position:
+                after = state.watermark
+                upper = min(after + CHUNK, self._position)
+                content = self._batch.fill(after, upper, frozenset(state.rule.kinds))
+                self._pass([state], content, after, upper)
+                if state.watermark < upper:
+                    break
+
+    def _pass(self, states: list[RuleState], content: Content, after: int, upper: int) -> None:
+        """Run `states` on what is at work and commit what they found."""
+        if "cgroup_events" in content.present:
+            self._cursor.execute(query.text("assign_new_job_cgroups"), [after, upper])
+        hits: list[tuple[Rule, Hit]] = []
+        done: list[RuleState] = []
+        for state in states:
+            found = self._run_rule(state, content)
+            if found is not None:
+                hits += [(state.rule, hit) for hit in found]
+                done.append(state)
+        for state in done:
+            state.watermark = upper
+        self._passes += 1
+        if hits:
+            self._commit(hits, done)
+
+    def _run_rule(self, state: RuleState, content: Content) -> list[Hit] | None:
+        """Return the hits of one rule; None when it failed, which is logged once."""
+        rule = state.rule
+        times = [content.oldest[kind] for kind in rule.kinds if kind in content.oldest]
+        if not times:
+            return []
+        start = min(times) - timedelta(seconds=rule.window)
+        try:
+            self._cursor.execute(query.text("set_window_start"), [start])
+            with self._watchdog.limit(self._limits.rule):
+                hits = run_rule(self._cursor, rule)
+        except (duckdb.FatalException, duckdb.ConnectionException):
+            raise
+        except (duckdb.Error, RuleError) as error:
+            self._failed(state, error)
+            return None
+        if state.status == FAILING:
+            state.recover()
+            LOG.info(RULE_RECOVERED, rule=rule.name)
+        return hits
+
+    def _failed(self, state: RuleState, error: Exception) -> None:
+        reason = " ".join(str(error).split())[:500]
+        if state.status != FAILING:
+            LOG.error(
+                RULE_FAILED, rule=state.rule.name, path=str(state.rule.sql_path), error=reason
+            )
+        state.fail(reason, self._clock() + self._limits.retry)
+        self._commit([], [state])
+
+    def _run_on_signals(self) -> None:
+        """Run rules on signals until there are none they have not read."""
+        if not self._on_signals:
+            return
+        last = self._last_signal()
+        now = self._clock()
+        for state in self._on_signals:
+            if state.status == FAILING and now < state.retry_at:
+                continue
+            while state.watermark < last:
+                content = self._batch.fill_signals(state.watermark, last)
+                found = self._run_rule(state, content)
+                if found is None:
+                    break
+                state.watermark = last
+                if found:
+                    self._commit([(state.rule, hit) for hit in found], [state])
+                    last = self._last_signal()
+
+    def _last_signal(self) -> int:
+        row = self._cursor.execute(query.text("last_signal_number")).fetchone()
+        return int(row[0]) if row else 0
+
+    def _commit(self, hits: list[tuple[Rule, Hit]], states: list[RuleState]) -> None:
+        """Write alerts, signals and the places of `states` in one transaction."""
+        self._cursor.begin()
+        try:
+            raised = self._raiser.raise_all(hits)
+            places = [(state, self._place(state)) for state in states]
+            for state, place in places:
+                save_state(self._cursor, state, place)
+            self._cursor.commit()
+        except BaseException:
+            self._cursor.rollback()
+            raise
+        for state, place in places:
+            state.saved = place
+        self._tell(raised)
+
+    def _place(self, state: RuleState) -> int:
+        """Return the place to save: before the oldest row that is held back."""
+        if state.rule.on_signals:
+            return state.watermark
+        held = [item.first_ingest_id - 1 for item in self._batch.held.values()]
+        return min([state.watermark, *held])
+
+    def _tell(self, raised: Raised) -> None:
+        if raised.alerts:
+            self._alerts += raised.alerts
+            LOG.info(ALERTS_RAISED, alerts=raised.alerts, last_number=raised.last_alert)
+            self.board.raised(raised.last_alert)
+
+    def _save_if_due(self, *, force: bool = False) -> None:
+        now = self._clock()
+        if not force and now < self._saved_at + SAVE_SECONDS:
+            return
+        self._saved_at = now
+        states = [*self._on_events, *self._on_signals]
+        moved = [state for state in states if state.saved != self._place(state)]
+        if moved:
+            self._commit([], moved)
+
+    def _follow(self) -> None:
+        subscription = self._store.feed.subscribe(kinds=frozenset())
+        try:
+            self.process(self._store.last_ingest_id())
+            while not self._stop.is_set() and not subscription.closed:
+                delivery = subscription.take(self._patience())
+                self.process(delivery.last_ingest_id if delivery else self._position)
+            self.process(self._store.last_ingest_id())
+            self._save_if_due(force=True)
+        except BaseException as error:
+            self.failure = error
+            LOG.exception(ENGINE_FAILED)
+            self.board.close()
+        finally:
+            subscription.close()
+
+    def _patience(self) -> float:
+        """Return how long to wait for a commit: until a held row's time is up, at most 0.5 s."""
+        deadlines = [held.deadline - self._clock() for held in self._batch.held.values()]
+        return max(0.0, min([0.5, *deadlines]))

@@ -1,0 +1,97 @@
+"""Owns a database in memory, with the real migrations and views, for cases and backtests.
+
+Invariant: it begins empty after each `reset`; what is committed is committed as the writer does it.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+from limes.control.rules.given import Event
+from limes.control.store import query, rows
+from limes.control.store.connection import open_store
+from limes.control.store.entries import Batch
+from limes.v1 import schema
+
+
+class _NoPeer:
+    """Nobody waits for the acknowledgement of a case."""
+
+    def acknowledge(self, last_seq: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def rewind(self, next_seq: int, refused_seq: int) -> bool:
+        return bool(next_seq and refused_seq)
+
+
+class Scratch:
+    """An in-memory store that events are put into."""
+
+    def __init__(self) -> None:
+        self.store = open_store(None)
+        self._cursor = self.store.cursor()
+        self.last_ingest_id = 0
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Forget everything."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._cursor.close()
+        self.store.close()
+
+    def reset(self) -> None:
+        """Delete every event, alert and place."""
+        for kind in schema.KINDS:
+            self._cursor.execute(query.text("scratch_clear_kind").replace("{kind}", kind))
+        self._cursor.execute(query.text("scratch_clear"))
+        self.last_ingest_id = 0
+
+    def commit(self, events: Sequence[Event]) -> int:
+        """Store events in one commit, and return its number."""
+        self.last_ingest_id += 1
+        stamp = rows.Stamp(
+            ingest_id=self.last_ingest_id,
+            event_ingested=datetime.now(UTC).replace(tzinfo=None),
+        )
+        batches = [_batch(event) for event in events]
+        tables = rows.event_tables(stamp, batches, ())
+        self._cursor.begin()
+        for kind, table in tables.items():
+            self._cursor.from_arrow(table).insert_into(kind)
+        self._cursor.from_arrow(rows.batch_log(stamp, batches)).insert_into("batch_log")
+        self._name_cgroups(tables.get("cgroup_events"))
+        self._cursor.commit()
+        return stamp.ingest_id
+
+    def _name_cgroups(self, table: pa.Table | None) -> None:
+        if table is None:
+            return
+        self._cursor.register("new_cgroup_events", table)
+        self._cursor.execute(query.text("insert_cgroups"))
+        self._cursor.unregister("new_cgroup_events")
+
+
+def _batch(event: Event) -> Batch:
+    return Batch(
+        source=event.source,
+        peer=_NoPeer(),
+        first_seq=event.seq,
+        last_seq=event.seq,
+        kind=event.kind,
+        table=event.table(),
+        size=0,
+    )

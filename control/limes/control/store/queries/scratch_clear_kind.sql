@@ -1,0 +1,2 @@
+-- Empties the table of a kind, in a scratch database.
+DELETE FROM {kind};

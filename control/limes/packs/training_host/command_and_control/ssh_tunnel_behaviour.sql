@@ -1,0 +1,93 @@
+-- ssh of a job holds a connection to a peer that the policy does not list, and then it, or what it
+-- started, connects to loopback or internal addresses: a forward is in use, whatever its arguments say.
+WITH seen AS (
+    SELECT
+        c.host_id,
+        c.process_exec_id,
+        c.process_executable,
+        c.process_parent_exec_id
+    FROM new_connections AS c
+    INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
+),
+
+-- The ssh images at work now: those that connected, and the parents of those that did.
+clients AS (
+    SELECT s.host_id, s.process_exec_id AS client
+    FROM seen AS s
+    WHERE regexp_matches(s.process_executable, '/ssh$') -- key: ssh, by the resolved path
+    UNION
+    SELECT s.host_id, s.process_parent_exec_id AS client
+    FROM seen AS s
+    INNER JOIN hunt.process_execs AS p
+        ON s.host_id = p.host_id AND s.process_parent_exec_id = p.process_exec_id
+    WHERE regexp_matches(p.process_executable, '/ssh$') -- key: what ssh started counts with it
+),
+
+-- An image, not a process: ssh -f goes on in a fork that runs the same image.
+steps AS (
+    SELECT c.*, k.client
+    FROM hunt.connections AS c
+    INNER JOIN clients AS k ON c.host_id = k.host_id AND c.process_exec_id = k.client
+    WHERE c.event_time >= window_start()
+    UNION ALL BY NAME
+    SELECT c.*, k.client
+    FROM hunt.connections AS c
+    INNER JOIN clients AS k ON c.host_id = k.host_id AND c.process_parent_exec_id = k.client
+    WHERE c.event_time >= window_start()
+),
+
+tcp AS (
+    SELECT s.*, j.job_class, j.job_cgroup_path
+    FROM steps AS s
+    INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
+    WHERE
+        TRUE
+        -- ssh asks resolvers by datagram; it forwards streams only.
+        AND s.network_transport = 'tcp' -- key: a DNS query is not a forward
+),
+
+peers AS (
+    SELECT t.*
+    FROM tcp AS t
+    WHERE
+        t.process_exec_id = t.client
+        AND NOT ip_is_loopback(t.destination_ip_value) -- key: a peer is another host
+        AND NOT policy_allows( -- key: git over ssh to a listed forge is quiet
+            t.job_class, t.destination_ip_value, t.destination_port, t.process_executable
+        ) -- end key
+)
+
+SELECT
+    greatest(u.event_time, p.event_time) AS event_time,
+    u.host_id,
+    u.boot_id,
+    u.cgroup_id,
+    u.job_cgroup_path AS cgroup_path,
+    p.process_entity_id,
+    p.process_exec_id,
+    format(
+        '{} is connected to {} port {} and passes traffic on to {} port {}',
+        p.process_executable, p.destination_ip, p.destination_port,
+        u.destination_ip, u.destination_port
+    ) AS summary,
+    [
+        evidence_id('connections', p.sensor_epoch, p.event_seq),
+        evidence_id('connections', u.sensor_epoch, u.event_seq)
+    ] AS evidence,
+    FALSE AS simulated_device
+FROM tcp AS u
+INNER JOIN peers AS p
+    ON u.host_id = p.host_id
+        AND u.boot_id = p.boot_id
+        AND u.client = p.client
+        AND u.job_cgroup_path = p.job_cgroup_path
+WHERE
+    TRUE
+    AND (ip_is_loopback(u.destination_ip_value) OR ip_is_internal(u.destination_ip_value)) -- key: inward
+    AND u.destination_ip_value <> p.destination_ip_value -- key: the peer itself is no forward
+    -- A name service may be asked before; a forward is used after.
+    AND u.event_boot_time_ns >= p.event_boot_time_ns -- key: in this order
+QUALIFY row_number() OVER (
+    PARTITION BY u.host_id, u.boot_id, u.job_cgroup_path, p.process_exec_id
+    ORDER BY greatest(u.event_time, p.event_time)
+) = 1

@@ -1,0 +1,89 @@
+-- A program that is neither a declared trainer nor started by one, in the same job, used a GPU.
+WITH RECURSIVE calls AS (
+    SELECT
+        'gpu_events' AS kind, host_id, boot_id, cgroup_id, process_entity_id, process_exec_id,
+        process_parent_exec_id, process_executable, event_time, sensor_epoch, event_seq,
+        gpu_device_name, gpu_device_simulated
+    FROM new_gpu_events
+    UNION ALL
+    SELECT
+        'gpu_activity' AS kind, host_id, boot_id, cgroup_id, process_entity_id, process_exec_id,
+        process_parent_exec_id, process_executable, event_time, sensor_epoch, event_seq,
+        gpu_device_name, gpu_device_simulated
+    FROM new_gpu_activity
+),
+
+suspects AS (
+    SELECT c.*, j.job_class, j.job_cgroup_path
+    FROM calls AS c
+    INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
+    WHERE
+        TRUE
+        -- Lost with its exec, it may be the trainer as well: the loss is counted, not guessed at.
+        AND c.process_executable <> 'unattributed' -- key: an unknown image is not judged
+        AND NOT EXISTS ( -- key: the trainer itself
+            SELECT 1
+            FROM policy_trainers AS t
+            WHERE t.job_class = j.job_class AND t.process_executable = c.process_executable
+        ) -- end key
+    QUALIFY row_number() OVER (
+        PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id
+        ORDER BY c.event_time, c.event_seq
+    ) = 1
+),
+
+-- Every image above a suspect, as far as seen.
+line AS (
+    SELECT
+        s.host_id, s.process_exec_id AS image, s.job_class, s.job_cgroup_path,
+        s.process_parent_exec_id AS ancestor, 1 AS generation
+    FROM suspects AS s
+    WHERE s.process_parent_exec_id IS NOT NULL
+    UNION ALL
+    SELECT
+        l.host_id, l.image, l.job_class, l.job_cgroup_path,
+        p.process_parent_exec_id AS ancestor, l.generation + 1 AS generation
+    FROM line AS l
+    INNER JOIN hunt.process_execs AS p
+        ON l.host_id = p.host_id AND l.ancestor = p.process_exec_id
+    WHERE p.process_parent_exec_id IS NOT NULL AND l.generation < 32
+),
+
+declared AS (
+    SELECT DISTINCT l.host_id, l.image, l.job_cgroup_path
+    FROM line AS l
+    INNER JOIN hunt.process_execs AS p
+        ON l.host_id = p.host_id AND l.ancestor = p.process_exec_id
+    INNER JOIN hunt.job_cgroups AS j
+        ON p.host_id = j.host_id AND p.boot_id = j.boot_id AND p.cgroup_id = j.cgroup_id
+    INNER JOIN policy_trainers AS t
+        ON l.job_class = t.job_class AND p.process_executable = t.process_executable
+    WHERE
+        TRUE
+        AND j.job_cgroup_path = l.job_cgroup_path -- key: a trainer of another job vouches for nothing
+)
+
+SELECT
+    s.event_time,
+    s.host_id,
+    s.boot_id,
+    s.cgroup_id,
+    s.job_cgroup_path AS cgroup_path,
+    s.process_entity_id,
+    s.process_exec_id,
+    format(
+        '{} used {}; it is neither a declared trainer of {} nor started by one',
+        s.process_executable, s.gpu_device_name, s.job_class
+    ) AS summary,
+    [evidence_id(s.kind, s.sensor_epoch, s.event_seq)] AS evidence,
+    s.gpu_device_simulated AS simulated_device
+FROM suspects AS s
+WHERE
+    TRUE
+    AND NOT EXISTS ( -- key: what the trainer started
+        SELECT 1
+        FROM declared AS d
+        WHERE d.host_id = s.host_id
+            AND d.image = s.process_exec_id
+            AND d.job_cgroup_path = s.job_cgroup_path
+    ) -- end key
