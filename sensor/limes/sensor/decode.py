@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from limes.sensor import strings
-from limes.sensor.arrow import NUMPY_TYPES, Column, Columns
+from limes.sensor.arrow import NUMPY_TYPES, Column
 from limes.sensor.cgroups import CgroupNames
 from limes.sensor.gpu import Devices
 from limes.sensor.identity import Identity
@@ -171,8 +171,3 @@ def rows(kind: str, count: int, values: Mapping[str, Column]) -> dict[str, Colum
     if unknown:
         raise KeyError(f"{kind} has no column {sorted(unknown)}")
     return out
-
-
-def with_sequence(columns: Columns, first: int, count: int) -> dict[str, Column]:
-    """The columns with event_seq counting from `first`."""
-    return {**columns, "event_seq": np.arange(first, first + count, dtype=np.uint64)}

@@ -40,8 +40,8 @@ def _hash(*parts: str) -> np.uint64:
 class Identity:
     """Who this sensor is, and the ids that follow from it.
 
-    Kernel ids count from one at each start of the sensor; mixing the epoch in keeps those of two
-    starts apart in the store.
+    Kernel ids are unique within a boot; mixing host, boot and epoch in keeps those of other hosts,
+    boots and starts apart in the store.
     """
 
     def __init__(self, *, host_id: str, boot_id: str, epoch: int) -> None:

@@ -4,11 +4,11 @@ Invariant: every sequence number ever appended is acknowledged, can be read back
 that `take` reports with its cause.
 
 Batches are written (not synced) before they are sent, so they outlive the sensor. Segments that
-were filled, and all of them at a clean stop, are synced; when the host itself dies, what was written
-in the last moments may be missing at the end. A batch gets its number in the same step in which it
-is appended: a sensor that is killed before that has numbered nothing, so nothing is missing from the
-sequence, and the next start writes a loss row saying that the one before did not end cleanly (cause
-sensor_killed, count 0: unknown).
+were filled, and all of them at a clean stop, are synced; when the host itself dies, what was
+written in the last moments may be missing at the end. A batch gets its number in the same step in
+which it is appended: a sensor that is killed before that has numbered nothing, so nothing is
+missing from the sequence, and the next start writes a loss row saying that the one before did not
+end cleanly (cause sensor_killed, count 0: unknown).
 
 When the disk refuses, batches wait in memory (bounded) and the disk is tried again each second.
 """
