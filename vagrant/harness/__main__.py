@@ -7,6 +7,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 import termios
 import time
 import tty
@@ -14,10 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import config, vm
+from harness import config, vm, wheel
 from harness.errors import ConfigError, HarnessError
 from harness.export import export
 from harness.guest.frames import Kind
+from harness.scenario import play
 
 _USAGE_ERROR = 2
 _CANNOT_RUN = 3
@@ -45,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
         "--icount", action="store_true", help="one CPU, 1 ns of guest time/instruction"
     )
     run.add_argument("argv", nargs="+", metavar="CMD", help="the command, after --")
+    drill = commands.add_parser("drill", parents=[machine], help="install Limes, play the drill")
+    drill.add_argument("--loader", choices=("libbpf", "bcc"), default="libbpf")
+    drill.add_argument(
+        "--timeout", type=float, default=600, metavar="SECONDS", help="600 by default"
+    )
     export = commands.add_parser(
         "export", parents=[machine], help="write what the Vagrantfile boots to .vagrant/limes"
     )
@@ -156,6 +163,22 @@ def _shell(options: argparse.Namespace) -> int:
     return _shell_status(done.status)
 
 
+def _drill(options: argparse.Namespace) -> int:
+    prepared = vm.prepare(config.load(), options.machine)
+    with tempfile.TemporaryDirectory(prefix="limes-wheel-") as folder:
+        built = wheel.build(Path(folder))
+        with vm.boot(prepared) as guest:
+            report = play(
+                guest,
+                built,
+                options.loader,
+                timeout=options.timeout,
+                on_stdout=lambda data: os.write(1, data),
+                on_stderr=lambda data: os.write(2, data),
+            )
+    return report.status
+
+
 def _export(options: argparse.Namespace) -> int:
     export(vm.prepare(config.load(), options.machine), options.folder.absolute())
     _say(f"wrote {options.folder}")
@@ -181,6 +204,7 @@ _COMMANDS = {
     "prepare": _prepare,
     "run": _run,
     "shell": _shell,
+    "drill": _drill,
     "export": _export,
 }
 

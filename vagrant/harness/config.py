@@ -40,6 +40,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kernel_package: str
     cpus: int
     memory_mib: int
+    early_modules: tuple[str, ...]
     kernel_args: str
 
 

@@ -94,7 +94,7 @@ def _dependencies(index: Path) -> dict[str, list[str]]:
 
 def _load_order(name: str, needs: dict[str, list[str]]) -> list[str]:
     if name not in needs:
-        raise BuildError(f"The kernel has no module {name}. Correct [initrd] modules.")
+        raise BuildError(f"The kernel has no module {name}. Correct machines.toml.")
     # modules.dep lists what is needed from the nearest to the farthest.
     return needs[name][::-1]
 

@@ -1,10 +1,10 @@
 """Owns the drill inside a guest: the wheel goes in, JSON lines come out, or an error.
 
 The contract: each line of standard output is {"type": "event" | "alert" | "result", …}, the one
-result comes last, and the exit status is 0 when the result is ok, 1 when it is not.
+result comes last, and the exit status is 0 when the result is ok, 1 when it is not. An event has
+its `kind` and the columns of that kind's view in `hunt`; an alert has `rule` and `cgroup`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from harness.config import VAGRANT_DIR
 from harness.errors import ScenarioError
-from harness.vm import Completed, Guest
+from harness.vm import Completed, Guest, Sink
 
 DRILL = VAGRANT_DIR / "scenarios" / "training_host" / "drill.sh"
 _LAST_LINES = 15
@@ -57,7 +57,8 @@ def play(
     loader: str,
     *,
     timeout: float,
-    on_line: Callable[[bytes], object] | None = None,
+    on_stdout: Sink | None = None,
+    on_stderr: Sink | None = None,
 ) -> Report:
     """Install the wheel in the guest, play the drill there and return its report.
 
@@ -68,8 +69,8 @@ def play(
     done = guest.run(
         ["sh", "/root/drill.sh", f"/root/{wheel.name}", loader],
         timeout=timeout,
-        on_stdout=on_line,
-        on_stderr=on_line,
+        on_stdout=on_stdout,
+        on_stderr=on_stderr,
     )
     return parse(done)
 

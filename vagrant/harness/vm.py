@@ -42,7 +42,7 @@ class Prepared:
 def prepare(config: Config, name: str | None = None) -> Prepared:
     """Return the parts of the machine, building what the cache lacks. Raises HarnessError."""
     machine = config.machine(name)
-    parts = kernel(machine, config.initrd.modules)
+    parts = kernel(machine, (*machine.early_modules, *config.initrd.modules))
     return Prepared(
         machine=machine,
         emulator=emulator(config.qemu),
