@@ -44,7 +44,7 @@
 #define EVT_LOSSES_LOST 1
 #define EVT_LOSSES_GAP 2
 
-#define EVT_EXEC_F_ARGS_CUT 1 /* The arguments were longer than 32 KiB, or could not be read whole. */
+#define EVT_EXEC_F_ARGS_CUT 1 /* The arguments were longer than the 32.5 KiB kept, or could not be read whole. */
 #define EVT_EXEC_F_MEMFD 2 /* The executable is a memfd. */
 #define EVT_EXEC_F_PATH_CUT 4 /* The path of the executable did not fit; its last components are there. */
 #define EVT_EXEC_F_SCANNED 8 /* Read from /proc at start-up, not seen at its exec. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The kernel structures that the programs read, with only the members they read. The loader relocates
- * each access against the running kernel's BTF, so order and size here mean nothing. bcc compiles
- * against the kernel's own headers (or a dump of its BTF) instead and does not include this file.
+ * each access against the running kernel's BTF, so order and size here mean nothing. bcc cannot
+ * relocate: its loader writes the offsets of the running kernel into this text before it compiles it, one
+ * member a line.
  */
 #ifndef LIMES_KERNEL_H
 #define LIMES_KERNEL_H
@@ -199,10 +200,6 @@ struct tcp_sock {
 
 struct socket {
 	struct sock *sk;
-};
-
-struct sockaddr_head {
-	unsigned short sa_family;
 };
 
 /* Registers at a system call: x86-64 and arm64 name them differently. */

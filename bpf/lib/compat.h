@@ -4,10 +4,11 @@
  * host. bcc has no read-only data, no `.maps` section and no BPF-to-BPF calls: settings come as -D
  * macros, maps are bcc tables, helpers are always inlined.
  *
- * PROGRAM(section, name, args)  a program with typed arguments
- * READ(pointer, member...)      a chain of kernel reads that cannot fault
- * MEMBER(argument, member)      a member of a program's own BTF-typed argument: one plain load
- * MAP_*, RING_*                 maps and rings
+ * TRACEPOINT, FENTRY, FEXIT(hook, name, args)  a program with typed arguments
+ * RUN_BY_SENSOR(name, args)                   one that no hook runs, but the sensor by test run
+ * READ(pointer, member...)                    a chain of kernel reads that cannot fault
+ * MEMBER(argument, member)                    a member of a program's own BTF-typed argument: one load
+ * MAP_*, RING_*                               maps and rings
  */
 #ifndef LIMES_COMPAT_H
 #define LIMES_COMPAT_H
@@ -15,6 +16,7 @@
 #ifdef LIMES_BCC
 
 #include "bcc.h"
+#include "kernel.h"
 
 #else
 
@@ -58,13 +60,18 @@
 	} map SEC(".maps")
 
 #define MAP_LOOKUP(map, key) bpf_map_lookup_elem(&(map), key)
-#define MAP_UPDATE(map, key, value, flags) bpf_map_update_elem(&(map), key, value, flags)
+#define MAP_UPDATE(map, key, value) bpf_map_update_elem(&(map), key, value, BPF_ANY)
+#define MAP_INSERT(map, key, value) bpf_map_update_elem(&(map), key, value, BPF_NOEXIST)
 #define MAP_DELETE(map, key) bpf_map_delete_elem(&(map), key)
 #define RING_RESERVE(map, type) ((type *)bpf_ringbuf_reserve(&(map), sizeof(type), 0))
 /* No wake-up: the consumer drains on a timer, and a wake-up costs the traced task 50 times the submit. */
-#define RING_SUBMIT(map, record) bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP)
+#define NO_WAKEUP BPF_RB_NO_WAKEUP
+#define RING_SUBMIT(map, record, flags) bpf_ringbuf_submit(record, flags)
 
-#define PROGRAM(section, name, args...) SEC(section) int BPF_PROG(name, ##args)
+#define TRACEPOINT(hook, name, args...) SEC("tp_btf/" #hook) int BPF_PROG(name, ##args)
+#define FENTRY(hook, name, args...) SEC("fentry/" #hook) int BPF_PROG(name, ##args)
+#define FEXIT(hook, name, args...) SEC("fexit/" #hook) int BPF_PROG(name, ##args)
+#define RUN_BY_SENSOR(name, args...) SEC("raw_tp") int BPF_PROG(name, ##args)
 #define READ(pointer, ...) BPF_CORE_READ(pointer, __VA_ARGS__)
 #define MEMBER(argument, member) ((argument)->member)
 #define FIELD_EXISTS(field) bpf_core_field_exists(field)

@@ -12,15 +12,20 @@ static __always_inline __u64 core_fixes__ancestor_id(struct cgroup *cgroup, __u3
 	struct cgroup *ancestor = 0;
 	__u64 id = 0;
 
-#ifndef LIMES_BCC
+#ifdef LIMES_BCC
+	/* Without `->`: bcc would turn the array access into a read of its own, and its address is wanted. */
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
+			      (void *)cgroup + __builtin_offsetof(struct cgroup, ancestors) +
+				      (level & 0xff) * sizeof(ancestor));
+#else
 	if (!FIELD_EXISTS(cgroup->ancestors)) {
 		struct cgroup___v5_10 *old = (void *)cgroup;
 
 		bpf_probe_read_kernel(&id, sizeof(id), &old->ancestor_ids[level & 0xff]);
 		return id;
 	}
-#endif
 	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), &cgroup->ancestors[level & 0xff]);
+#endif
 	return READ(ancestor, kn, id);
 }
 

@@ -114,7 +114,7 @@ static __always_inline void sock__emit(struct sock *sk, struct owner *owner, __u
 	record->local_port = owner->local_port;
 	record->error = error;
 	record->state = state;
-	RING_SUBMIT(connections, record);
+	RING_SUBMIT(connections, record, NO_WAKEUP);
 }
 
 /* A connect that has no life to follow: UDP, or TCP that failed before its socket moved. */
@@ -138,7 +138,7 @@ static __always_inline void sock__emit_endpoint(struct endpoint *endpoint, __u8 
 	record->protocol = endpoint->protocol;
 	record->net_ns = READ(task, nsproxy, net_ns, ns.inum);
 	record->error = error;
-	RING_SUBMIT(connections, record);
+	RING_SUBMIT(connections, record, NO_WAKEUP);
 }
 
 #endif /* LIMES_SOCK_H */

@@ -17,7 +17,7 @@ static __always_inline __u64 task__start_ns(struct task_struct *task)
 
 static __always_inline void task__remember(__u32 tgid, struct image *image)
 {
-	if (MAP_UPDATE(images, &tgid, image, BPF_ANY))
+	if (MAP_UPDATE(images, &tgid, image))
 		base__count(COUNTER_IMAGES_FULL);
 }
 

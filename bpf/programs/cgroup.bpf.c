@@ -33,7 +33,7 @@ static __always_inline struct evt_cgroup *cgroup__reserve(struct cgroup *cgroup,
 	return record;
 }
 
-PROGRAM("tp_btf/cgroup_mkdir", handle_cgroup_mkdir, struct cgroup *cgroup, const char *path)
+TRACEPOINT(cgroup_mkdir, handle_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {
 	struct evt_cgroup *record;
 
@@ -41,11 +41,11 @@ PROGRAM("tp_btf/cgroup_mkdir", handle_cgroup_mkdir, struct cgroup *cgroup, const
 		return 0;
 	record = cgroup__reserve(cgroup, path, EVT_CGROUP_EVENTS_MKDIR);
 	if (record)
-		RING_SUBMIT(cgroups, record);
+		RING_SUBMIT(cgroups, record, NO_WAKEUP);
 	return 0;
 }
 
-PROGRAM("tp_btf/cgroup_rmdir", handle_cgroup_rmdir, struct cgroup *cgroup, const char *path)
+TRACEPOINT(cgroup_rmdir, handle_cgroup_rmdir, struct cgroup *cgroup, const char *path)
 {
 	struct evt_cgroup *record;
 
@@ -53,11 +53,11 @@ PROGRAM("tp_btf/cgroup_rmdir", handle_cgroup_rmdir, struct cgroup *cgroup, const
 		return 0;
 	record = cgroup__reserve(cgroup, path, EVT_CGROUP_EVENTS_RMDIR);
 	if (record)
-		RING_SUBMIT(cgroups, record);
+		RING_SUBMIT(cgroups, record, NO_WAKEUP);
 	return 0;
 }
 
-PROGRAM("tp_btf/cgroup_attach_task", handle_cgroup_attach, struct cgroup *cgroup, const char *path,
+TRACEPOINT(cgroup_attach_task, handle_cgroup_attach, struct cgroup *cgroup, const char *path,
 	struct task_struct *task, bool threadgroup)
 {
 	struct evt_cgroup *record;
@@ -72,6 +72,6 @@ PROGRAM("tp_btf/cgroup_attach_task", handle_cgroup_attach, struct cgroup *cgroup
 		return 0;
 	record->subject_tgid = tgid;
 	record->subject_start_ns = task__start_ns(task);
-	RING_SUBMIT(cgroups, record);
+	RING_SUBMIT(cgroups, record, NO_WAKEUP);
 	return 0;
 }

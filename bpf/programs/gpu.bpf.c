@@ -53,7 +53,7 @@ static __always_inline void gpu__emit_first(struct gpu_cell_key *key)
 	record->device_minor = key->device & 0xfffff;
 	record->command = key->command;
 	record->_pad = 0;
-	RING_SUBMIT(gpus, record);
+	RING_SUBMIT(gpus, record, NO_WAKEUP);
 }
 
 /* A new cell is the only moment at which a process can be new on a device. */
@@ -66,9 +66,9 @@ static __always_inline void gpu__new_cell(struct gpu_cell_key *key)
 
 	cell.first_ns = bpf_ktime_get_boot_ns();
 	cell.last_ns = cell.first_ns;
-	if (MAP_UPDATE(gpu_cells, key, &cell, BPF_ANY))
+	if (MAP_UPDATE(gpu_cells, key, &cell))
 		base__count(COUNTER_GPU_CELLS_FULL);
-	error = MAP_UPDATE(gpu_seen, &seen, &one, BPF_NOEXIST);
+	error = MAP_INSERT(gpu_seen, &seen, &one);
 	if (error == -17 /* EEXIST */)
 		return;
 	if (error)
@@ -115,12 +115,12 @@ static __always_inline int gpu__ioctl(struct file *file, __u32 command)
 	return gpu__count(file, command);
 }
 
-PROGRAM("fentry/security_file_ioctl", handle_ioctl, struct file *file, unsigned int command)
+FENTRY(security_file_ioctl, handle_ioctl, struct file *file, unsigned int command)
 {
 	return gpu__ioctl(file, command);
 }
 
-PROGRAM("fentry/security_file_ioctl_compat", handle_ioctl_compat, struct file *file,
+FENTRY(security_file_ioctl_compat, handle_ioctl_compat, struct file *file,
 	unsigned int command)
 {
 	return gpu__ioctl(file, command);
@@ -129,7 +129,7 @@ PROGRAM("fentry/security_file_ioctl_compat", handle_ioctl_compat, struct file *f
 #if defined(__TARGET_ARCH_x86)
 #define SYSCALL_IOCTL 16
 
-PROGRAM("tp_btf/sys_enter", handle_sys_enter, struct pt_regs *regs, long number)
+TRACEPOINT(sys_enter, handle_sys_enter, struct pt_regs *regs, long number)
 {
 	struct task_struct *task;
 	struct fdtable *table;

@@ -23,12 +23,12 @@ static __always_inline void network__begin(struct sock *sk)
 
 	sock__fill_owner(&owner);
 	MAP_DELETE(in_flight, &thread);
-	if (MAP_UPDATE(sockets, &key, &owner, BPF_ANY))
+	if (MAP_UPDATE(sockets, &key, &owner))
 		base__count(COUNTER_SOCKETS_FULL);
 	sock__emit(sk, &owner, EVT_CONNECTIONS_CONNECTION_ATTEMPTED, RESULT_UNKNOWN, TCP_SYN_SENT);
 }
 
-PROGRAM("tp_btf/inet_sock_set_state", handle_set_state, struct sock *sk, int old_state, int new_state)
+TRACEPOINT(inet_sock_set_state, handle_set_state, struct sock *sk, int old_state, int new_state)
 {
 	__u64 key = (__u64)sk;
 	struct owner *owner;
@@ -77,7 +77,7 @@ static __always_inline void network__progress(__u64 key)
 
 /* Run by the sensor, not by a hook: writes a progress record for each socket whose key it is given. No
  * loop: 6.1 refuses the back-edge that clang lays here. Only sockets in scope are in the table. */
-PROGRAM("raw_tp", emit_progress, __u64 key_0, __u64 key_1, __u64 key_2, __u64 key_3)
+RUN_BY_SENSOR(emit_progress, __u64 key_0, __u64 key_1, __u64 key_2, __u64 key_3)
 {
 	network__progress(key_0);
 	network__progress(key_1);
@@ -114,19 +114,19 @@ static __always_inline int network__tcp_returned(void *address, int result)
 	return 0;
 }
 
-PROGRAM("fexit/tcp_v4_connect", handle_tcp_v4, struct sock *sk, void *address, int length, int result)
+FEXIT(tcp_v4_connect, handle_tcp_v4, struct sock *sk, void *address, int length, int result)
 {
 	return scope__current() ? network__tcp_returned(address, result) : 0;
 }
 
-PROGRAM("fexit/tcp_v6_connect", handle_tcp_v6, struct sock *sk, void *address, int length, int result)
+FEXIT(tcp_v6_connect, handle_tcp_v6, struct sock *sk, void *address, int length, int result)
 {
 	return scope__current() ? network__tcp_returned(address, result) : 0;
 }
 
 /* connect() of UDP sockets of both families, on every kernel from 5.10 to 7.2 (ip4_datagram_connect,
  * which it calls, is inlined away on some). */
-PROGRAM("fexit/inet_dgram_connect", handle_dgram, struct socket *socket, void *address, int length,
+FEXIT(inet_dgram_connect, handle_dgram, struct socket *socket, void *address, int length,
 	int flags, int result)
 {
 	struct endpoint endpoint = {.protocol = IPPROTO_UDP};
@@ -158,7 +158,7 @@ static __always_inline void network__cgroup_connect(struct endpoint *endpoint)
 					    RESULT_UNKNOWN);
 		return;
 	}
-	if (MAP_UPDATE(in_flight, &thread, endpoint, BPF_ANY))
+	if (MAP_UPDATE(in_flight, &thread, endpoint))
 		base__count(COUNTER_IN_FLIGHT_FULL);
 }
 
@@ -202,7 +202,7 @@ int handle_connect6(struct bpf_sock_addr *ctx)
 #define SYSCALL_CONNECT 42
 #define SYSCALL_NUMBER(regs) READ(regs, orig_ax)
 
-PROGRAM("tp_btf/sys_exit", handle_sys_exit, struct pt_regs *regs, long result)
+TRACEPOINT(sys_exit, handle_sys_exit, struct pt_regs *regs, long result)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct endpoint *endpoint;

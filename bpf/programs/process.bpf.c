@@ -10,42 +10,57 @@
 
 #define ARGS_INLINE sizeof(((struct evt_exec *)0)->args)
 #define ARGS_CHUNK sizeof(((struct evt_exec_chunk *)0)->data)
-#define ARGS_MAX 32768
-#define ARGS_CHUNKS_MAX ((ARGS_MAX - ARGS_INLINE + ARGS_CHUNK - 1) / ARGS_CHUNK)
+#define ARGS_MAX (32768 + ARGS_INLINE)
+#define ARGS_CHUNKS_MAX ((ARGS_MAX - ARGS_INLINE) / ARGS_CHUNK)
 
 MAP_RING(execs, RING_BYTES_EXECS);
 MAP_RING(exec_chunks, RING_BYTES_EXEC_CHUNKS);
 MAP_RING(processes, RING_BYTES_PROCESSES);
 
-/* Sends the arguments beyond the inline part; returns how many bytes went. The chunks are submitted
- * before their exec record, so a consumer that drains execs first finds every chunk of what it drained. */
-static __always_inline __u32 exec__send_chunks(__u64 exec_id, unsigned long start, __u32 bytes)
+/* Sends one piece of the arguments; false when it could not. `length` is at most a chunk. */
+static __always_inline bool exec__send_chunk(struct evt_exec *record, unsigned long start, __u32 index,
+					     __u64 length)
 {
-	/* Only i is carried from one turn to the next: the verifier then sees equal states, not 2^32. */
-	for (__u32 i = 0; i < ARGS_CHUNKS_MAX; i++) {
-		__u32 offset = i * ARGS_CHUNK;
-		struct evt_exec_chunk *chunk;
-		__u64 length;
+	struct evt_exec_chunk *chunk = RING_RESERVE(exec_chunks, struct evt_exec_chunk);
 
-		if (offset >= bytes)
-			break;
-		chunk = RING_RESERVE(exec_chunks, struct evt_exec_chunk);
-		if (!chunk) {
-			base__count(COUNTER_CHUNK_RING_FULL);
-			return offset;
-		}
-		length = base__at_most(bytes - offset, ARGS_CHUNK);
-		chunk->exec_id = exec_id;
-		chunk->index = i;
-		chunk->length = length;
-		if (bpf_probe_read_user(chunk->data, length, (void *)(start + offset))) {
-			base__count(COUNTER_ARGS_UNREADABLE);
-			chunk->length = 0;
-			RING_SUBMIT(exec_chunks, chunk);
-			return offset;
-		}
-		RING_SUBMIT(exec_chunks, chunk);
+	if (!chunk) {
+		base__count(COUNTER_CHUNK_RING_FULL);
+		return false;
 	}
+	chunk->exec_id = record->header.exec_id;
+	chunk->index = index;
+	chunk->length = length;
+	if (bpf_probe_read_user(chunk->data, length, (void *)(start + index * ARGS_CHUNK))) {
+		base__count(COUNTER_ARGS_UNREADABLE);
+		chunk->length = 0;
+		RING_SUBMIT(exec_chunks, chunk, NO_WAKEUP);
+		return false;
+	}
+	RING_SUBMIT(exec_chunks, chunk, NO_WAKEUP);
+	return true;
+}
+
+/*
+ * Sends `bytes` of arguments, which start at `start`; returns how many went. The chunks are submitted
+ * before their exec record, so a consumer that drains execs first finds every chunk of what it drained.
+ * Whole chunks in the loop, the rest after it: with one way through each turn, the verifier of kernels
+ * before 6.7, which forgets the states of earlier turns, does not follow 2^turns of them.
+ */
+static __always_inline __u32 exec__send_chunks(struct evt_exec *record, unsigned long start,
+					       __u32 bytes)
+{
+	__u32 index;
+
+	for (index = 0; index < ARGS_CHUNKS_MAX; index++) {
+		if ((index + 1) * ARGS_CHUNK > bytes)
+			break;
+		if (!exec__send_chunk(record, start, index, ARGS_CHUNK))
+			return index * ARGS_CHUNK;
+	}
+	if (index == ARGS_CHUNKS_MAX || index * ARGS_CHUNK == bytes)
+		return index * ARGS_CHUNK;
+	if (!exec__send_chunk(record, start, index, bytes & (ARGS_CHUNK - 1)))
+		return index * ARGS_CHUNK;
 	return bytes;
 }
 
@@ -53,19 +68,17 @@ static __always_inline __u32 exec__send_chunks(__u64 exec_id, unsigned long star
  * everything that follows it. */
 static __always_inline void exec__fill_args(struct evt_exec *record, unsigned long start)
 {
-	__u32 bytes = record->args_bytes;
-	__u64 length = base__at_most(bytes, ARGS_INLINE);
-	__u32 copied = length;
+	__u64 length = base__at_most(record->args_bytes, ARGS_INLINE);
 
+	record->args_copied = length;
 	if (bpf_probe_read_user(record->args, length, (void *)start)) {
 		base__count(COUNTER_ARGS_UNREADABLE);
-		copied = 0;
-	} else if (bytes > ARGS_INLINE) {
-		copied += exec__send_chunks(record->header.exec_id, start + ARGS_INLINE,
-					    (bytes < ARGS_MAX ? bytes : ARGS_MAX) - ARGS_INLINE);
+		record->args_copied = 0;
+	} else if (record->args_bytes > ARGS_INLINE) {
+		record->args_copied += exec__send_chunks(record, start + ARGS_INLINE,
+							 record->args_bytes - ARGS_INLINE);
 	}
-	record->args_copied = copied;
-	if (copied < bytes)
+	if (record->args_copied < record->args_bytes)
 		record->header.flags |= EVT_EXEC_F_ARGS_CUT;
 }
 
@@ -74,13 +87,12 @@ static __always_inline void exec__fill_file(struct evt_exec *record, struct file
 	struct inode *inode = READ(file, f_inode);
 	struct dentry *dentry = READ(file, f_path.dentry);
 	char name[8] = {};
-	bool cut = false;
 
 	record->inode = READ(inode, i_ino);
 	record->dev = READ(inode, i_sb, s_dev);
 	record->nlink = READ(inode, i_nlink);
-	record->exe_start = path__write(record->exe, sizeof(record->exe), READ(file, f_path.mnt), dentry, &cut);
-	if (cut)
+	if (!path__write(record->exe, sizeof(record->exe), &record->exe_start, READ(file, f_path.mnt),
+			 dentry))
 		record->header.flags |= EVT_EXEC_F_PATH_CUT;
 	if (record->nlink == 0) {
 		bpf_probe_read_kernel(name, 6, READ(dentry, d_name.name));
@@ -111,12 +123,11 @@ static __always_inline void exec__fill_parent(struct evt_exec *record, struct ta
 	record->parent_exec_id = image ? image->exec_id : 0;
 }
 
-PROGRAM("tp_btf/sched_process_exec", handle_exec, struct task_struct *task, int old_pid,
+TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pid,
 	struct linux_binprm *bprm)
 {
 	struct evt_exec *record;
 	struct image image;
-	bool cut = false;
 	__u32 tgid;
 
 	if (!scope__current())
@@ -140,12 +151,12 @@ PROGRAM("tp_btf/sched_process_exec", handle_exec, struct task_struct *task, int 
 	exec__fill_credentials(record, task);
 	bpf_get_current_comm(record->comm, sizeof(record->comm));
 	exec__fill_file(record, READ(bprm, file));
-	record->cwd_start = path__write(record->cwd, sizeof(record->cwd), READ(task, fs, pwd.mnt),
-					READ(task, fs, pwd.dentry), &cut);
+	path__write(record->cwd, sizeof(record->cwd), &record->cwd_start, READ(task, fs, pwd.mnt),
+		    READ(task, fs, pwd.dentry));
 	record->args_bytes = READ(task, mm, arg_end) - READ(task, mm, arg_start);
 	record->_pad = 0;
 	exec__fill_args(record, READ(task, mm, arg_start));
-	RING_SUBMIT(execs, record);
+	RING_SUBMIT(execs, record, NO_WAKEUP);
 	return 0;
 }
 
@@ -176,11 +187,11 @@ static __always_inline void process__emit(struct task_struct *task, struct image
 		if (!record->exit_code)
 			record->exit_code = READ(task, exit_code);
 	}
-	RING_SUBMIT(processes, record);
+	RING_SUBMIT(processes, record, NO_WAKEUP);
 }
 
 /* CLONE_INTO_CGROUP raises no attach event: the child's own cgroup counts as well as the parent's. */
-PROGRAM("tp_btf/sched_process_fork", handle_fork, struct task_struct *parent,
+TRACEPOINT(sched_process_fork, handle_fork, struct task_struct *parent,
 	struct task_struct *child)
 {
 	struct image image = {};
@@ -203,7 +214,7 @@ PROGRAM("tp_btf/sched_process_fork", handle_fork, struct task_struct *parent,
 	return 0;
 }
 
-PROGRAM("tp_btf/sched_process_exit", handle_exit, struct task_struct *task)
+TRACEPOINT(sched_process_exit, handle_exit, struct task_struct *task)
 {
 	struct image image;
 	__u32 tgid;

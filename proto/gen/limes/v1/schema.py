@@ -307,5 +307,4 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     Counter("args_unreadable", 9, "arguments of one exec (flagged cut)", "The argument pages could not be read."),
     Counter("gpu_seen_full", 10, "nothing: a first call may be reported again or not at once", "The table of known process and device pairs was full."),
     Counter("in_flight_full", 11, "the result of one connect under the tracepoint plan", "The table of connects under way was full."),
-    Counter("scratch_busy", 12, "an exec's paths", "A per-CPU scratch buffer was in use by an interrupted program."),
 )

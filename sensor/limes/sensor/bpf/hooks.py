@@ -1,6 +1,6 @@
 """The table of signals, plans and programs: what serves what, and what each cannot see.
 
-Invariant: every program of the object is here, and `bpf/lib/README.md` shows this table (a test compares).
+Invariant: every program of the object is here, and `bpf/lib/README.md` shows this table.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One BPF program: its function, the kernel's name of its hook, and whether a kernel may lack it."""
+    """One BPF program: its function, the kernel's name of its hook, and if a kernel may lack it."""
 
     name: str
     hook: str
@@ -74,7 +74,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
                 plan="tracepoint",
                 programs=(_CONNECT4, _CONNECT6, _SYS_EXIT),
                 blind="datagrams sent without connect; results of UDP connects by io_uring; "
-                "without sys_exit: the result of UDP connects, and TCP connects that fail before a SYN",
+                "without sys_exit: results of UDP connects, TCP connects that fail before a SYN",
             ),
         ),
     ),
@@ -91,7 +91,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
                         optional=True,
                     ),
                 ),
-                blind="kernel launches (no ioctl); calls' results; without security_file_ioctl_compat: "
+                blind="kernel launches (no ioctl); calls' results; without its compat twin: "
                 "32-bit callers",
             ),
             Way(

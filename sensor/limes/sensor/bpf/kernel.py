@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-
 from limes.sensor.bpf import syscall
+from limes.sensor.bpf.devices import driver_majors, gpu_majors
 from limes.sensor.bpf.plan import Attachment, Choice
 from limes.sensor.bpf.ring import Ring
 from limes.sensor.source import (
@@ -45,19 +45,26 @@ _OWNER: Final = np.dtype(
 )
 _PROGRESS_SOCKETS: Final = 4  # arguments of emit_progress
 PROGRESS_NS: Final = 30_000_000_000
-ALL_MINORS: Final = 1
-LISTED_MINORS: Final = 2
 
 
 class KernelSource:
     """RecordSource over an attachment. Used from one thread only."""
 
-    def __init__(self, loader: str, attachment: Attachment, choice: Choice) -> None:
+    def __init__(
+        self,
+        loader: str,
+        attachment: Attachment,
+        choice: Choice,
+        *,
+        extra_nodes: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self._loader = loader
         self._attachment = attachment
         self._choice = choice
         self._hooks = choice.states()
         self._cpus = syscall.possible_cpus()
+        self._extra_nodes = tuple(extra_nodes)
+        self._majors: dict[int, int] = {}
         records = schema.RECORDS
         self._rings = {
             name: Ring(
@@ -65,15 +72,17 @@ class KernelSource:
             )
             for name in DRAIN_ORDER
         }
+        self._list_nodes()
+        self._watch_devices()
 
     @property
     def loader(self) -> str:
-        """libbpf or bcc."""
+        """Which loader attached the programs: libbpf or bcc."""
         return self._loader
 
     @property
     def plan(self) -> str:
-        """fentry when any signal is served by it, else tracepoint."""
+        """The plan: fentry when any signal is served by it, else tracepoint."""
         return self._choice.plan()
 
     @property
@@ -81,16 +90,21 @@ class KernelSource:
         """Every program that was considered, as it is now."""
         return self._hooks
 
-    def watch_devices(self, majors: Mapping[int, int], nodes: Sequence[int]) -> None:
-        """Says which device numbers are GPUs: a class per major number, and single nodes
-        (major << 20 | minor) of the majors with class LISTED_MINORS.
-        """
+    def _watch_devices(self) -> None:
+        """Tells the kernel side the GPU majors, again and again: drivers come and go."""
+        majors = gpu_majors(driver_majors(), self._extra_nodes)
+        if majors == self._majors:
+            return
         table = self._attachment.map_fd("gpu_majors")
-        for major, meaning in majors.items():
-            syscall.update(table, np.array([major], "<u4"), np.array([meaning], "<u4"))
+        for major in self._majors.keys() | majors.keys():
+            meaning = np.array([majors.get(major, 0)], "<u4")
+            syscall.update(table, np.array([major], "<u4"), meaning)
+        self._majors = majors
+
+    def _list_nodes(self) -> None:
         listed = self._attachment.map_fd("gpu_nodes")
-        for node in nodes:
-            syscall.update(listed, np.array([node], "<u4"), np.ones(1, "<u4"))
+        for major, minor in self._extra_nodes:
+            syscall.update(listed, np.array([major << 20 | minor], "<u4"), np.ones(1, "<u4"))
 
     def drain(self) -> Mapping[str, Records]:
         """Complete records by name, as views of the rings that hold until `release`."""
@@ -108,6 +122,7 @@ class KernelSource:
 
     def gpu_cells(self) -> Records:
         """All cells of the GPU aggregates, summed over the CPUs."""
+        self._watch_devices()
         keys, values = syscall.lookup_all(
             self._attachment.map_fd(_CELL_MAP), _CELL_KEY_DTYPE, _CELL_VALUE_DTYPE, slots=self._cpus
         )

@@ -1,6 +1,6 @@
-"""The libbpf loader: the prebuilt CO-RE object through ctypes, no compiler and no headers needed.
+"""The libbpf loader: the prebuilt CO-RE object through ctypes; no compiler, no headers.
 
-Invariant: an object built from another event registry than this package is refused before it is loaded.
+Invariant: an object built from another event registry is refused before it is loaded.
 """
 
 import ctypes
@@ -21,7 +21,6 @@ from limes.v1 import schema
 OBJECT: Final = Path(__file__).parent.parent / "_bpf" / "limes.bpf.o"
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _SETTINGS: Final = struct.Struct("<II4Q4III")
-_PROGRAM_IN_LOG: Final = re.compile(r"prog '(\w+)': .*?(?::|error) ?(-?\d+)?")
 
 _Printer = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -35,8 +34,8 @@ class _Library:
             self._library = ctypes.CDLL(name, use_errno=True)
         except OSError as error:
             raise SensorError(
-                f"Cannot load {name}: {error}. Install libbpf (Debian: apt-get install libbpf1), or use "
-                "--loader bcc."
+                f"Cannot load {name}: {error}. Install libbpf (Debian: apt-get install libbpf1), "
+                "or use --loader bcc."
             ) from error
         self.log: list[str] = []
         self._libc = ctypes.CDLL(None)
@@ -149,7 +148,7 @@ class LibbpfAttachment:
         )
         ctypes.memmove(address, packed, len(packed))
 
-    def load(self, names: Iterable[str]) -> None:
+    def load(self) -> None:
         """Loads the marked programs; raises Refused with the one the kernel did not take."""
         self._library.log.clear()
         result = self._library.load(self._object)
@@ -238,7 +237,7 @@ class LibbpfLoader:
         attachment = LibbpfAttachment(self._library, handle)
         try:
             attachment.prepare(names, self._request)
-            attachment.load(names)
+            attachment.load()
             attachment.attach(names, self._request.scopes, self._request.cgroup_root)
         except BaseException:
             attachment.close()

@@ -4,7 +4,6 @@ Invariant: what is not attached has a HookState that says why and what is theref
 """
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """What to attach: no scopes means the whole host. `syscall_hooks` allows sys_enter and sys_exit."""
+    """What to attach: no scopes is the whole host; `syscall_hooks` allows sys_enter, sys_exit."""
 
     scopes: tuple[Scope, ...] = ()
     plan: PlanName = "auto"
@@ -141,9 +140,9 @@ def search(
 ) -> tuple[Attachment, Choice]:
     """Attaches the best set of programs the kernel accepts.
 
-    `attach` takes program names and either attaches all of them or raises Refused and leaves nothing
-    behind. Raises KernelUnsupported when a required signal has no way left, or the asked-for plan was
-    refused.
+    `attach` takes program names and either attaches all of them or raises Refused and leaves
+    nothing behind. Raises KernelUnsupported when a required signal has no way left, or the
+    asked-for plan was refused.
     """
     choice = Choice(request)
     for _ in range(len(PROGRAMS) + 1):
@@ -174,7 +173,7 @@ def _demand(choice: Choice) -> None:
             )
             name = errno.errorcode.get(refusal.error, str(refusal.error))
             raise KernelUnsupported(
-                f"Cannot attach {PROGRAMS[refusal.program].hook} for {signal.name}: the kernel said "
-                f"{name} ({os.strerror(refusal.error)}). "
+                f"Cannot attach {PROGRAMS[refusal.program].hook} for {signal.name}: the kernel "
+                f"said {name} ({refusal.text}). "
                 + ("Use --plan auto." if forced else "Run `limes doctor`.")
             )

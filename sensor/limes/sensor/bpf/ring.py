@@ -29,8 +29,8 @@ class Ring:
         self._consumer = np.frombuffer(self._consumer_map, "<u8", 1)
         self._producer = np.frombuffer(self._data_map, "<u8", 1)
         self._offset = page
-        # Taking a lock orders the loads around it (acquire) and the stores before it (release): numpy
-        # has no barriers of its own, and arm64 reorders.
+        # Taking a lock orders the loads around it (acquire) and the stores before it (release):
+        # numpy has no barriers of its own, and arm64 reorders.
         self._fence = threading.Lock()
         self._pending = int(self._consumer[0])
 
