@@ -10,6 +10,7 @@ from limes.control.hunt import columns, guard, session
 from limes.control.hunt.wire import Job, Refusal, Summary
 from limes.control.hunt.worker import FrameWriter
 
+KERNEL_REFUSED: Final = "bad allocation"  # DuckDB's words for memory that malloc did not give
 NARROW: Final = "narrow it by event_time, host_id or cgroup_path, or aggregate"
 
 
@@ -28,16 +29,21 @@ def answer(job: Job, sink: FrameWriter) -> Summary | Refusal:
         sink.finish()
     except HuntError as error:
         return Refusal(message=str(error), outcome=error.outcome)
-    except duckdb.OutOfMemoryException:
-        return too_much(f"{job.memory_mib} MiB of memory")
-    except MemoryError:
-        return too_much(f"{job.address_space_mib} MiB of address space")
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        return too_much(error, job)
     except duckdb.Error as error:
         return Refusal(message=session.explain(error, job.snapshot), outcome="refused")
     return summary
 
 
-def too_much(limit: str) -> Refusal:
+def too_much(error: Exception, job: Job) -> Refusal:
+    """Return which of the two limits it was: DuckDB's own, or the kernel's that backs it."""
+    own = isinstance(error, duckdb.OutOfMemoryException) and KERNEL_REFUSED not in str(error)
+    limit = (
+        f"{job.memory_mib} MiB of memory"
+        if own
+        else f"{job.address_space_mib} MiB of address space"
+    )
     return Refusal(message=f"The hunt needed more than {limit}: {NARROW}.", outcome="memory")
 
 

@@ -1,4 +1,4 @@
-"""How hunts end without an answer, as gRPC says it: one code an outcome, so that both sides agree."""
+"""How hunts end without an answer, as gRPC says it: one code for each outcome, on both sides."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -29,6 +29,8 @@ FAILED: Final = "hunt.snapshot_failed"
 COPY_ROWS: Final = 122_880  # a row group of DuckDB
 COPY_MEMORY: Final = "1GB"
 COPY_THREADS: Final = 2
+# Integers of 128 bits, which DuckDB hands to Arrow as decimals of 38 digits, modulo 2^127.
+WIDE: Final = frozenset({"HUGEINT", "UHUGEINT"})
 ANCESTORS: Final = 64  # rounds in which images named by images are fetched
 
 
@@ -220,7 +222,16 @@ def add_images(source: duckdb.DuckDBPyConnection, target: duckdb.DuckDBPyConnect
 
 
 def insert(target: duckdb.DuckDBPyConnection, table: str, rows: duckdb.DuckDBPyRelation) -> None:
+    kinds = zip(rows.columns, rows.types, strict=True)
+    if any(str(kind) in WIDE for kind in rows.types):
+        rows = rows.select(*(exact(name, str(kind)) for name, kind in kinds))
     target.from_arrow(rows.to_arrow_reader(COPY_ROWS)).insert_into(table)
+
+
+def exact(name: str, kind: str) -> duckdb.Expression:
+    """Return a column in a form that Arrow carries; the table it is inserted in turns it back."""
+    column = duckdb.ColumnExpression(name)
+    return column.cast(duckdb.sqltypes.VARCHAR) if kind in WIDE else column
 
 
 def bound(target: duckdb.DuckDBPyConnection, kind: str, store_rows: int) -> KindBound:

@@ -9,3 +9,4 @@ CREATE VIEW new_cgroup_events AS FROM hunt.cgroup_events;
 CREATE VIEW new_sensor_health AS FROM hunt.sensor_health;
 CREATE VIEW new_sensor_hooks AS FROM hunt.sensor_hooks;
 CREATE VIEW new_losses AS FROM hunt.losses;
+CREATE VIEW new_signals AS FROM hunt.signals;
