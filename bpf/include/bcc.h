@@ -6,12 +6,11 @@
 #define SEC(name)
 #define NO_WAKEUP BPF_RB_NO_WAKEUP
 
-#define MAP_HASH(map, key_type, value_type, size)                                                  \
-	BPF_TABLE("hash", key_type, value_type, map, size)
-#define MAP_PERCPU_HASH(map, key_type, value_type, size)                                           \
+#define MAP_HASH(map, key_type, value_type, size) BPF_TABLE("hash", key_type, value_type, map, size)
+#define MAP_PERCPU_HASH(map, key_type, value_type, size) \
 	BPF_TABLE("percpu_hash", key_type, value_type, map, size)
 #define MAP_ARRAY(map, value_type, size) BPF_TABLE("array", __u32, value_type, map, size)
-#define MAP_PERCPU_ARRAY(map, value_type, size)                                                    \
+#define MAP_PERCPU_ARRAY(map, value_type, size) \
 	BPF_TABLE("percpu_array", __u32, value_type, map, size)
 #define MAP_RING(map, bytes) BPF_RINGBUF_OUTPUT(map, (bytes) / 4096)
 
@@ -23,11 +22,11 @@
 #define RUN_BY_SENSOR(name, args...) BPF_PROG(name, ##args)
 
 /* The `+ 0` drops const; reading into a zeroed wider integer is right on little-endian machines. */
-#define READ_1(p, a)                                                                               \
-	({                                                                                         \
-		__typeof__(((p)->a) + 0) read_value = 0;                                           \
-		bpf_probe_read_kernel(&read_value, sizeof((p)->a), &(p)->a);                       \
-		read_value;                                                                        \
+#define READ_1(p, a)                                                         \
+	({                                                                   \
+		__typeof__(((p)->a) + 0) read_value = 0;                     \
+		bpf_probe_read_kernel(&read_value, sizeof((p)->a), &(p)->a); \
+		read_value;                                                  \
 	})
 #define READ_2(p, a, b) READ_1(READ_1(p, a), b)
 #define READ_3(p, a, b, c) READ_1(READ_2(p, a, b), c)

@@ -12,7 +12,7 @@
 #define false 0
 #define __always_inline inline __attribute__((always_inline))
 #define __bitwise
-#define container_of(pointer, type, member)                                                        \
+#define container_of(pointer, type, member) \
 	((type *)((void *)(pointer) - __builtin_offsetof(type, member)))
 #define memcpy __builtin_memcpy
 #define memset __builtin_memset

@@ -25,38 +25,38 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define MAP_HASH(map, key_type, value_type, size)                                                  \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
-		__uint(max_entries, size);                                                         \
-		__type(key, key_type);                                                             \
-		__type(value, value_type);                                                         \
+#define MAP_HASH(map, key_type, value_type, size) \
+	struct {                                  \
+		__uint(type, BPF_MAP_TYPE_HASH);  \
+		__uint(max_entries, size);        \
+		__type(key, key_type);            \
+		__type(value, value_type);        \
 	} map SEC(".maps")
-#define MAP_PERCPU_HASH(map, key_type, value_type, size)                                           \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);                                            \
-		__uint(max_entries, size);                                                         \
-		__type(key, key_type);                                                             \
-		__type(value, value_type);                                                         \
+#define MAP_PERCPU_HASH(map, key_type, value_type, size) \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);  \
+		__uint(max_entries, size);               \
+		__type(key, key_type);                   \
+		__type(value, value_type);               \
 	} map SEC(".maps")
-#define MAP_ARRAY(map, value_type, size)                                                           \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
-		__uint(max_entries, size);                                                         \
-		__type(key, __u32);                                                                \
-		__type(value, value_type);                                                         \
+#define MAP_ARRAY(map, value_type, size)          \
+	struct {                                  \
+		__uint(type, BPF_MAP_TYPE_ARRAY); \
+		__uint(max_entries, size);        \
+		__type(key, __u32);               \
+		__type(value, value_type);        \
 	} map SEC(".maps")
-#define MAP_PERCPU_ARRAY(map, value_type, size)                                                    \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                           \
-		__uint(max_entries, size);                                                         \
-		__type(key, __u32);                                                                \
-		__type(value, value_type);                                                         \
+#define MAP_PERCPU_ARRAY(map, value_type, size)          \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+		__uint(max_entries, size);               \
+		__type(key, __u32);                      \
+		__type(value, value_type);               \
 	} map SEC(".maps")
-#define MAP_RING(map, bytes)                                                                       \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \
-		__uint(max_entries, bytes);                                                        \
+#define MAP_RING(map, bytes)                        \
+	struct {                                    \
+		__uint(type, BPF_MAP_TYPE_RINGBUF); \
+		__uint(max_entries, bytes);         \
 	} map SEC(".maps")
 
 #define MAP_LOOKUP(map, key) bpf_map_lookup_elem(&(map), key)

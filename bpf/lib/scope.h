@@ -5,9 +5,14 @@
 
 #include "core_fixes.h"
 
-#define SCOPE__CURRENT_IS(n)                                                                       \
-	(SETTING(scope_count) > (n) &&                                                                  \
-	 bpf_get_current_ancestor_cgroup_id(SETTING_AT(scope_level, n)) == SETTING_AT(scope_id, n))
+static __always_inline bool scope__current_under(__u32 level, __u64 id)
+{
+	return bpf_get_current_ancestor_cgroup_id(level) == id;
+}
+
+#define SCOPE__CURRENT_IS(n)           \
+	(SETTING(scope_count) > (n) && \
+	 scope__current_under(SETTING_AT(scope_level, n), SETTING_AT(scope_id, n)))
 
 /* The current task is the subject. */
 static __always_inline bool scope__current(void)
@@ -21,8 +26,9 @@ static __always_inline bool scope__under(struct cgroup *cgroup, __u32 level, __u
 	return READ(cgroup, level) >= (int)level && core_fixes__ancestor_id(cgroup, level) == id;
 }
 
-#define SCOPE__CGROUP_IS(n)                                                                        \
-	(SETTING(scope_count) > (n) && scope__under(cgroup, SETTING_AT(scope_level, n), SETTING_AT(scope_id, n)))
+#define SCOPE__CGROUP_IS(n)            \
+	(SETTING(scope_count) > (n) && \
+	 scope__under(cgroup, SETTING_AT(scope_level, n), SETTING_AT(scope_id, n)))
 
 /* A cgroup is the subject: the target of a cgroup event, or where a child was put by fork. */
 static __always_inline bool scope__cgroup(struct cgroup *cgroup)

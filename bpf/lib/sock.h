@@ -95,7 +95,8 @@ static __always_inline void sock__fill_bytes(struct evt_connection *record, stru
 	__u64 received = READ(tcp, bytes_received);
 
 	record->bytes_sent = READ(tcp, bytes_sent) - READ(tcp, bytes_retrans);
-	record->bytes_received = received - (received ? (READ(sk, __sk_common.skc_flags) >> SOCK_DONE_BIT) & 1 : 0);
+	record->bytes_received =
+		received - (received ? (READ(sk, __sk_common.skc_flags) >> SOCK_DONE_BIT) & 1 : 0);
 }
 
 static __always_inline void sock__emit(struct sock *sk, struct owner *owner, __u8 action, int error,

@@ -58,7 +58,7 @@ TRACEPOINT(cgroup_rmdir, handle_cgroup_rmdir, struct cgroup *cgroup, const char 
 }
 
 TRACEPOINT(cgroup_attach_task, handle_cgroup_attach, struct cgroup *cgroup, const char *path,
-	struct task_struct *task, bool threadgroup)
+	   struct task_struct *task, bool threadgroup)
 {
 	struct evt_cgroup *record;
 	__u32 tgid = READ(task, tgid);

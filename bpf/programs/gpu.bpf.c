@@ -60,7 +60,8 @@ static __always_inline void gpu__emit_first(struct gpu_cell_key *key)
 static __always_inline void gpu__new_cell(struct gpu_cell_key *key)
 {
 	struct gpu_cell cell = {.calls = 1};
-	struct gpu_seen_key seen = {.start_ns = key->start_ns, .tgid = key->tgid, .device = key->device};
+	struct gpu_seen_key seen = {
+		.start_ns = key->start_ns, .tgid = key->tgid, .device = key->device};
 	__u32 one = 1;
 	int error;
 
@@ -120,8 +121,7 @@ FENTRY(security_file_ioctl, handle_ioctl, struct file *file, unsigned int comman
 	return gpu__ioctl(file, command);
 }
 
-FENTRY(security_file_ioctl_compat, handle_ioctl_compat, struct file *file,
-	unsigned int command)
+FENTRY(security_file_ioctl_compat, handle_ioctl_compat, struct file *file, unsigned int command)
 {
 	return gpu__ioctl(file, command);
 }

@@ -126,18 +126,19 @@ FEXIT(tcp_v6_connect, handle_tcp_v6, struct sock *sk, void *address, int length,
 
 /* connect() of UDP sockets of both families, on every kernel from 5.10 to 7.2 (ip4_datagram_connect,
  * which it calls, is inlined away on some). */
-FEXIT(inet_dgram_connect, handle_dgram, struct socket *socket, void *address, int length,
-	int flags, int result)
+FEXIT(inet_dgram_connect, handle_dgram, struct socket *socket, void *address, int length, int flags,
+      int result)
 {
 	struct endpoint endpoint = {.protocol = IPPROTO_UDP};
 
 	if (!scope__current())
 		return 0;
-	if (READ(socket, sk, sk_protocol) != IPPROTO_UDP || !network__read_address(&endpoint, address))
+	if (READ(socket, sk, sk_protocol) != IPPROTO_UDP ||
+	    !network__read_address(&endpoint, address))
 		return 0;
 	sock__emit_endpoint(&endpoint,
-			    result ? EVT_CONNECTIONS_CONNECTION_FAILED :
-				     EVT_CONNECTIONS_CONNECTION_ATTEMPTED,
+			    result ? EVT_CONNECTIONS_CONNECTION_FAILED
+				   : EVT_CONNECTIONS_CONNECTION_ATTEMPTED,
 			    -result);
 	return 0;
 }

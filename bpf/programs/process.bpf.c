@@ -18,8 +18,8 @@ MAP_RING(exec_chunks, RING_BYTES_EXEC_CHUNKS);
 MAP_RING(processes, RING_BYTES_PROCESSES);
 
 /* Sends one piece of the arguments; false when it could not. `length` is at most a chunk. */
-static __always_inline bool exec__send_chunk(struct evt_exec *record, unsigned long start, __u32 index,
-					     __u64 length)
+static __always_inline bool exec__send_chunk(struct evt_exec *record, unsigned long start,
+					     __u32 index, __u64 length)
 {
 	struct evt_exec_chunk *chunk = RING_RESERVE(exec_chunks, struct evt_exec_chunk);
 
@@ -91,8 +91,8 @@ static __always_inline void exec__fill_file(struct evt_exec *record, struct file
 	record->inode = READ(inode, i_ino);
 	record->dev = READ(inode, i_sb, s_dev);
 	record->nlink = READ(inode, i_nlink);
-	if (!path__write(record->exe, sizeof(record->exe), &record->exe_start, READ(file, f_path.mnt),
-			 dentry))
+	if (!path__write(record->exe, sizeof(record->exe), &record->exe_start,
+			 READ(file, f_path.mnt), dentry))
 		record->header.flags |= EVT_EXEC_F_PATH_CUT;
 	if (record->nlink == 0) {
 		bpf_probe_read_kernel(name, 6, READ(dentry, d_name.name));
@@ -101,7 +101,8 @@ static __always_inline void exec__fill_file(struct evt_exec *record, struct file
 	}
 }
 
-static __always_inline void exec__fill_credentials(struct evt_exec *record, struct task_struct *task)
+static __always_inline void exec__fill_credentials(struct evt_exec *record,
+						   struct task_struct *task)
 {
 	const struct cred *cred = READ(task, cred);
 
@@ -124,7 +125,7 @@ static __always_inline void exec__fill_parent(struct evt_exec *record, struct ta
 }
 
 TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pid,
-	struct linux_binprm *bprm)
+	   struct linux_binprm *bprm)
 {
 	struct evt_exec *record;
 	struct image image;
@@ -191,8 +192,7 @@ static __always_inline void process__emit(struct task_struct *task, struct image
 }
 
 /* CLONE_INTO_CGROUP raises no attach event: the child's own cgroup counts as well as the parent's. */
-TRACEPOINT(sched_process_fork, handle_fork, struct task_struct *parent,
-	struct task_struct *child)
+TRACEPOINT(sched_process_fork, handle_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct image image = {};
 	struct image *known;
