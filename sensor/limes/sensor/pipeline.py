@@ -123,7 +123,7 @@ class Pipeline:
 
     # ------------------------------------------------------------ the loop
 
-    def start(self) -> None:
+    def start(self, now_ns: int) -> None:
         """Announces cgroups and processes that are older than the sensor, its hooks and itself."""
         stamp = self._stamp()
         found = self._around.tree.walk() if self._around.tree else {}
@@ -133,7 +133,6 @@ class Pipeline:
         self._send_hooks(stamp)
         self._send_losses(stamp, [("sensor", cause, 0) for cause in self._spool.causes])
         self._send_health(stamp, "started")
-        now_ns = time.monotonic_ns()
         for timer in (self._second, self._gpu_timer, self._health_timer, self._minute):
             timer.due(now_ns)
         self._hand_over()

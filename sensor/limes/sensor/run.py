@@ -90,7 +90,7 @@ def run_sensor(config: SensorConfig) -> int:
         with _signals(pipeline):
             publisher.start()
             stack.callback(publisher.stop)
-            pipeline.start()
+            pipeline.start(time.monotonic_ns())
             _log_ready(config, source)
             _run(pipeline, source)
             log.info(STOPPING, host_id=config.host, connected=publisher.connected)
