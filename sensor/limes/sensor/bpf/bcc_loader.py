@@ -228,7 +228,7 @@ class BccLoader:
             previous = os.environ.get("BCC_KERNEL_SOURCE")
             os.environ["BCC_KERNEL_SOURCE"] = str(folder)
             try:
-                return Module(text=self._text, cflags=self._flags(names))
+                return Module(text=self._text.encode(), cflags=self._flags(names))
             except Exception as error:  # bcc raises bare Exception; clang's words go to stderr
                 raise KernelUnsupported(
                     f"Cannot compile the BPF sources with bcc: {error}"

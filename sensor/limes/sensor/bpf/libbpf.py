@@ -64,7 +64,7 @@ class Libbpf:
     """Typed access to libbpf. Raises SensorError when the library is missing."""
 
     def __init__(self) -> None:
-        library = _Library()
+        library = self._owner = _Library()  # kept: it owns the callback that libbpf prints through
         self.log = library.log
         get = library.function
         self.open = get("bpf_object__open_file", _POINTER, ctypes.c_char_p, _POINTER)
@@ -225,15 +225,15 @@ class LibbpfLoader:
                 "CONFIG_DEBUG_INFO_BTF=y, or --loader bcc with kernel headers."
             )
         self._request = request
-        self._path = path
+        self.path = path
         self._library = Libbpf()
 
     def attach(self, names: Iterable[str]) -> LibbpfAttachment:
         """Loads and attaches all of `names`, or raises Refused and leaves nothing behind."""
         names = list(names)
-        handle = self._library.open(str(self._path).encode(), None)
+        handle = self._library.open(str(self.path).encode(), None)
         if not handle:
-            raise AbiMismatch(f"Cannot read {self._path}: {'; '.join(self._library.log[-2:])}")
+            raise AbiMismatch(f"Cannot read {self.path}: {'; '.join(self._library.log[-2:])}")
         attachment = LibbpfAttachment(self._library, handle)
         try:
             attachment.prepare(names, self._request)

@@ -1,0 +1,141 @@
+"""Exec, fork and exit as the kernel reports them, against what the processes say of themselves."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from limes.v1 import schema
+from worlds import World, text
+
+RUN = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def arguments(world: World, row: np.void) -> bytes:
+    """The arguments of an exec, put together from its inline part and its chunks."""
+    inline = row["args"].tobytes()[: min(int(row["args_copied"]), 512)]
+    chunks = world.records("exec_chunk")
+    if not len(chunks):
+        return inline
+    mine = np.sort(chunks[chunks["exec_id"] == row["exec_id"]], order="index")
+    return inline + b"".join(c["data"].tobytes()[: c["length"]] for c in mine)
+
+
+@pytest.mark.parametrize("length", [1, 511 - 10, 512, 1535, 1536, 20_000])
+def test_an_exec_carries_all_its_arguments(world: World, length: int) -> None:
+    """Arguments come whole at, below and beyond the sizes of the inline part and of a chunk."""
+    world.python(RUN, "/bin/true", "x" * length)
+    (row,) = world.execs("true")
+    assert arguments(world, row) == b"/bin/true\0" + b"x" * length + b"\0"
+    assert not row["flags"] & schema.EXEC_F_ARGS_CUT
+
+
+def test_arguments_that_are_too_long_are_cut_and_flagged(world: World) -> None:
+    """33,280 bytes are kept of longer arguments; their true length is told."""
+    world.python(RUN, "/bin/true", *["y" * 1000] * 50)
+    (row,) = world.execs("true")
+    whole = b"/bin/true\0" + (b"y" * 1000 + b"\0") * 50
+    assert arguments(world, row) == whole[:33280]
+    assert row["args_bytes"] == len(whole)
+    assert row["flags"] & schema.EXEC_F_ARGS_CUT
+
+
+def test_an_exec_names_program_directory_and_inode(world: World, tmp_path: Path) -> None:
+    """Path, working directory, device and inode are those of the file that runs."""
+    program = tmp_path / "a" / ("p" * 60)
+    program.parent.mkdir()
+    shutil.copy("/bin/true", program)
+    world.python(RUN, str(program), cwd=tmp_path)
+    (row,) = world.execs("p" * 15)
+    assert text(row, "exe") == str(program)
+    assert text(row, "cwd") == str(tmp_path)[-127:]
+    assert row["inode"] == program.stat().st_ino
+    assert row["nlink"] == 1
+
+
+def test_a_path_that_does_not_fit_keeps_its_end_and_is_flagged(
+    world: World, tmp_path: Path
+) -> None:
+    """Of a long path the last components stay."""
+    folder = tmp_path
+    for letter in "abc":
+        folder = folder / (letter * 90)
+    folder.mkdir(parents=True)
+    shutil.copy("/bin/true", folder / "prog")
+    world.python(RUN, str(folder / "prog"))
+    (row,) = world.execs("prog")
+    assert text(row, "exe").endswith(f"/{'c' * 90}/prog")
+    assert row["flags"] & schema.EXEC_F_PATH_CUT
+
+
+def test_a_memfd_and_a_deleted_program_are_told(world: World, tmp_path: Path) -> None:
+    """A memfd is flagged; a deleted file has no links."""
+    world.python(
+        "import os, sys\n"
+        "fd = os.memfd_create('inno')\n"
+        "os.write(fd, open('/bin/true', 'rb').read())\n"
+        "os.execve(fd, ['renamed'], {})\n"
+    )
+    program = tmp_path / "gone"
+    shutil.copy("/bin/true", program)
+    world.python(
+        "import os, sys\n"
+        "fd = os.open(sys.argv[1], os.O_RDONLY); os.unlink(sys.argv[1])\n"
+        "os.execve(fd, ['gone'], {})\n",
+        str(program),
+    )
+    rows = world.records("exec")
+    found = {text(row, "exe"): row for row in rows}
+    assert found["/memfd:inno"]["flags"] & schema.EXEC_F_MEMFD
+    assert found[str(program)]["nlink"] == 0
+    assert not found[str(program)]["flags"] & schema.EXEC_F_MEMFD
+
+
+def test_forks_and_exits_are_counted_exactly(world: World) -> None:
+    """37 forks give 37 fork and 37 exit records with the codes the children chose; threads none."""
+    world.python(
+        "import os, threading\n"
+        "t = [threading.Thread(target=lambda: None) for _ in range(5)]\n"
+        "[x.start() for x in t]; [x.join() for x in t]\n"
+        "for n in range(37):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0: os._exit(n)\n"
+        "    os.waitpid(pid, 0)\n"
+    )
+    forks, exits = world.events("process_forks"), world.events("process_exits")
+    assert len(forks) == 37
+    assert len(exits) == 38  # the children and their parent
+    assert sorted(exits["exit_code"] >> 8)[1:] == list(range(37))
+    assert set(forks["tgid"]) < set(exits["tgid"])
+
+
+def test_a_signal_that_ends_a_process_is_told(world: World) -> None:
+    """The wait status of a killed child holds the signal."""
+    world.python(
+        "import os, signal\n"
+        "pid = os.fork()\n"
+        "if pid == 0: signal.pause()\n"
+        "os.kill(pid, 9); os.waitpid(pid, 0)\n"
+    )
+    assert 9 in world.events("process_exits")["exit_code"] & 0x7F
+
+
+def test_a_child_runs_its_parents_image_until_its_own_exec(world: World) -> None:
+    """exec_id joins a fork to the image of its parent, and an exec to its parent's image."""
+    world.python("import subprocess; subprocess.run(['/bin/true'])")
+    python_row, true_row = world.records("exec")
+    (fork,) = world.events("process_forks")
+    assert fork["exec_id"] == python_row["exec_id"]
+    assert true_row["parent_exec_id"] == python_row["exec_id"]
+    assert true_row["ppid"] == python_row["tgid"]
+    assert true_row["parent_start_ns"] == python_row["start_ns"]
+
+
+def test_nothing_outside_the_scope_is_recorded(libbpf_world: World) -> None:
+    """Processes of other cgroups leave no record at all."""
+    for _ in range(5):
+        subprocess.run(["/bin/true"], check=True)
+    assert not libbpf_world.source.drain()
+    assert os.getpid() not in libbpf_world.records("exec")["tgid"]
