@@ -14,7 +14,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "database", "schema_version", "sensors", "rules", "events_committed", "batches_duplicate", "batches_malformed", "rewinds")
+    __slots__ = ("version", "database", "schema_version", "sensors", "rules", "events_committed", "batches_duplicate", "batches_malformed", "rewinds", "last_ingest_id", "rules_ingest_id", "rules_held")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,9 @@ class GetStatusResponse(_message.Message):
     BATCHES_DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     BATCHES_MALFORMED_FIELD_NUMBER: _ClassVar[int]
     REWINDS_FIELD_NUMBER: _ClassVar[int]
+    LAST_INGEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RULES_INGEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RULES_HELD_FIELD_NUMBER: _ClassVar[int]
     version: str
     database: str
     schema_version: int
@@ -33,7 +36,10 @@ class GetStatusResponse(_message.Message):
     batches_duplicate: int
     batches_malformed: int
     rewinds: int
-    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., schema_version: _Optional[int] = ..., sensors: _Optional[_Iterable[_Union[SensorStatus, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., events_committed: _Optional[int] = ..., batches_duplicate: _Optional[int] = ..., batches_malformed: _Optional[int] = ..., rewinds: _Optional[int] = ...) -> None: ...
+    last_ingest_id: int
+    rules_ingest_id: int
+    rules_held: int
+    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., schema_version: _Optional[int] = ..., sensors: _Optional[_Iterable[_Union[SensorStatus, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., events_committed: _Optional[int] = ..., batches_duplicate: _Optional[int] = ..., batches_malformed: _Optional[int] = ..., rewinds: _Optional[int] = ..., last_ingest_id: _Optional[int] = ..., rules_ingest_id: _Optional[int] = ..., rules_held: _Optional[int] = ...) -> None: ...
 
 class SensorStatus(_message.Message):
     __slots__ = ("host_id", "boot_id", "epoch", "last_seq", "last_seen", "connected", "lost")
