@@ -14,6 +14,7 @@ from limes.control.store.columns import KINDS_BY_NUMBER, arrow_schema
 
 MAX_PAYLOAD_BYTES: Final = 128 << 20  # of one batch, decompressed
 MAX_BATCH_EVENTS: Final = 1 << 20
+END_OF_TIME: Final = 253_402_300_800_000_000  # year 10000 in microseconds: beyond what reads it
 
 DECOMPRESS_ERRORS: Final = (zstandard.ZstdError, MemoryError)
 
@@ -114,7 +115,8 @@ def check_rows(table: pa.Table, first_seq: int) -> None:
         if column.null_count:
             raise IngestError(f"column {name} has {column.null_count} nulls; none is allowed")
     numbers = table.column("event_seq").to_numpy()
-    if first_seq + len(numbers) > 1 << 64:
-        raise IngestError(f"sequence number {first_seq} is too large")
     if int(numbers[0]) != first_seq or np.any(np.diff(numbers) != 1):
         raise IngestError(f"event_seq does not count from {first_seq} without holes")
+    times = table.column("event_time").cast(pa.int64()).to_numpy()
+    if times.min() < 0 or times.max() >= END_OF_TIME:
+        raise IngestError("event_time lies outside the years 1970 to 9999")

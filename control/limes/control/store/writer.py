@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 import structlog
 from limes.control.errors import StoreError
 from limes.control.store import query, rows
@@ -42,6 +43,8 @@ FATAL_ERRORS: Final = (
     duckdb.InternalException,
     duckdb.ConnectionException,
 )
+# Causes that lie in one batch.
+REFUSALS: Final = (duckdb.Error, pa.ArrowException)
 # After a commit the writer rests for this many times its length, so that many small batches share
 # one; a single event after a pause is committed at once.
 REST: Final = 3.0
@@ -177,14 +180,14 @@ class Writer:
             self._store_group(entries)
         except FATAL_ERRORS:
             raise
-        except duckdb.Error as error:
+        except REFUSALS as error:
             if len(entries) > 1:
                 for entry in entries:
                     self._commit([entry])
                 return
             self._refused(entries[0], error)
 
-    def _refused(self, entry: Item, error: duckdb.Error) -> None:
+    def _refused(self, entry: Item, error: Exception) -> None:
         reason = str(error).splitlines()[0]
         if not isinstance(entry, Batch):
             raise duckdb.InternalException(reason) from error
@@ -206,7 +209,7 @@ class Writer:
                 if group.last:
                     commit = self._insert(group, now)
                 self._connection.commit()
-            except duckdb.Error:
+            except BaseException:
                 self._roll_back()
                 raise
         self._last.update(group.last)

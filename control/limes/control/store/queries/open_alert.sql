@@ -1,5 +1,5 @@
 -- The alert of the same rule, version and entity that an event at $5 still belongs to.
-SELECT alert_id
+SELECT alert_id, event_time
 FROM alerts
 WHERE rule_id = $1
     AND rule_version = $2
