@@ -6,19 +6,26 @@ dedup_window apart from it; every further hit is a signal that names that alert.
 
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import duckdb
+
 from limes.control.alerts.model import ancestors
 from limes.control.alerts.tree import ProcessWalk
 from limes.control.rules.hits import Hit
 from limes.control.rules.model import Rule
 from limes.control.store import query
 
+SIGNAL_WINDOW: Final = timedelta(minutes=5)  # as in insert_signal.sql
+REMEMBERED: Final = 10_000
+
+Key = tuple[str, int, str, str, int]
+
 
 @dataclass(slots=True, kw_only=True)
 class Raised:
-    """What one transaction raised; `first_alert` is 0 when it raised none."""
+    """What one transaction raised; `last_alert` is the newest alert's number, 0 without one."""
 
     alerts: int = 0
     signals: int = 0
@@ -26,30 +33,65 @@ class Raised:
 
 
 class Raiser:
-    """Writes hits as alerts and signals on the engine's connection."""
+    """Writes hits as alerts and signals on the engine's connection.
+
+    It remembers what is in the store anyway, so that a condition which goes on holding costs no
+    query; what it does not remember it looks up.
+    """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
+        self._open: dict[Key, tuple[datetime, str]] = {}
+        self._signalled: dict[Key, datetime] = {}
+
+    def forget(self) -> None:
+        """Remember nothing: the transaction was rolled back."""
+        self._open.clear()
+        self._signalled.clear()
 
     def raise_all(self, hits: list[tuple[Rule, Hit]]) -> Raised:
         """Insert what is new; the caller commits."""
         raised = Raised()
         for rule, hit in hits:
-            alert_id = self._open_alert(rule, hit)
-            if alert_id is None:
-                alert_id = alert_key(rule, hit)
-                number = self._insert_alert(rule, hit, alert_id)
-                raised.alerts += number > 0
-                raised.last_alert = max(raised.last_alert, number)
-            raised.signals += self._insert_signal(rule, hit, alert_id)
+            if self._is_known(rule, hit):
+                continue
+            alert_id = self._alert_of(rule, hit, raised)
+            self._signal(rule, hit, alert_id, raised)
+        if len(self._open) + len(self._signalled) > REMEMBERED:
+            self.forget()
         return raised
 
-    def _open_alert(self, rule: Rule, hit: Hit) -> str | None:
-        row = self._cursor.execute(
+    def _is_known(self, rule: Rule, hit: Hit) -> bool:
+        """Tell whether an alert and a signal stand for this hit already."""
+        opened = self._open.get(_key(rule, hit))
+        signalled = self._signalled.get(_key(rule, hit, hit.process_exec_id))
+        return (
+            opened is not None
+            and signalled is not None
+            and _near(opened[0], hit, timedelta(seconds=rule.dedup_window))
+            and _near(signalled, hit, SIGNAL_WINDOW)
+        )
+
+    def _alert_of(self, rule: Rule, hit: Hit, raised: Raised) -> str:
+        """Return the id of the alert that a hit belongs to, raising it when there is none."""
+        key = _key(rule, hit)
+        opened = self._open.get(key)
+        if opened is not None and _near(opened[0], hit, timedelta(seconds=rule.dedup_window)):
+            return opened[1]
+        self._cursor.execute(
             query.text("open_alert"),
             [rule.id, rule.version, hit.host_id, hit.dedup_key, hit.event_time, rule.dedup_window],
-        ).fetchone()
-        return None if row is None else str(row[0])
+        )
+        row = self._cursor.fetchone()
+        if row is None:
+            alert_id = alert_key(rule, hit)
+            number = self._insert_alert(rule, hit, alert_id)
+            raised.alerts += number > 0
+            raised.last_alert = max(raised.last_alert, number)
+            self._open[key] = hit.event_time, alert_id
+        else:
+            self._open[key] = row[1], row[0]
+        return self._open[key][1]
 
     def _insert_alert(self, rule: Rule, hit: Hit, alert_id: str) -> int:
         """Return the number of the new alert; 0 when there is one of this id."""
@@ -81,7 +123,7 @@ class Raiser:
         row = self._cursor.execute(query.text("insert_alert"), values).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _insert_signal(self, rule: Rule, hit: Hit, alert_id: str) -> bool:
+    def _signal(self, rule: Rule, hit: Hit, alert_id: str, raised: Raised) -> None:
         values = [
             self._last("last_signal_number") + 1,
             alert_id,
@@ -101,7 +143,10 @@ class Raiser:
             hit.simulated_device,
             hit.dedup_key,
         ]
-        return self._cursor.execute(query.text("insert_signal"), values).fetchone() is not None
+        self._cursor.execute(query.text("insert_signal"), values)
+        if self._cursor.fetchone() is not None:
+            raised.signals += 1
+            self._signalled[_key(rule, hit, hit.process_exec_id)] = hit.event_time
 
     def _last(self, statement: str) -> int:
         row = self._cursor.execute(query.text(statement)).fetchone()
@@ -114,3 +159,11 @@ def alert_key(rule: Rule, hit: Hit) -> str:
     bucket = seconds // rule.dedup_window
     parts = [rule.id, str(rule.version), hit.host_id, hit.dedup_key, str(bucket)]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def _key(rule: Rule, hit: Hit, exec_id: int = 0) -> Key:
+    return rule.id, rule.version, hit.host_id, hit.dedup_key, exec_id
+
+
+def _near(known: datetime, hit: Hit, window: timedelta) -> bool:
+    return abs(known - hit.event_time) < window

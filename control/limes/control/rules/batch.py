@@ -6,7 +6,7 @@ is, or until its time is up, and then is at work as it is.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import duckdb
 from limes.control.rules.model import SIGNALS
@@ -73,16 +73,18 @@ class MicroBatch:
         With `hold_until`, rows that are not attributed yet wait until then; rows that waited
         before come back when they are, or when `now` is past their time.
         """
-        self.clear()
         present = self._present(after, until)
+        wanted = kinds & (present | self.held.keys())
+        self.clear(keep=wanted)
         content = Content(present=present)
-        for kind in kinds & (present | self.held.keys()):
+        for kind in wanted:
             self._filled.add(kind)
             self._run("new_rows", kind, after, until)
             if hold_until is not None and kind in HOLDABLE:
-                self._hold(kind, after, now, hold_until)
-            rows, oldest = self._one("new_rows_count", kind)
-            if rows:
+                oldest = self._hold(kind, after, now, hold_until)
+            else:
+                oldest = self._one("new_rows_oldest", kind)[0]
+            if oldest is not None:
                 content.oldest[kind] = oldest
         return content
 
@@ -90,26 +92,33 @@ class MicroBatch:
         """Take the signals after `after` up to `until` to work."""
         self._cursor.execute(query.text("new_signals_create"))
         self._cursor.execute(query.text("new_signals_fill"), [after, until])
-        rows, oldest = self._one("new_rows_count", SIGNALS)
-        return Content(oldest={SIGNALS: oldest} if rows else {})
+        oldest = self._one("new_rows_oldest", SIGNALS)[0]
+        return Content() if oldest is None else Content(oldest={SIGNALS: oldest})
 
-    def clear(self) -> None:
-        """Leave no row at work. The tables are made anew: deleted rows would keep their memory."""
-        for kind in self._filled:
+    def clear(self, *, keep: frozenset[str] = frozenset()) -> None:
+        """Leave no row at work, but in the tables that the caller makes anew.
+
+        Made anew, not emptied: deleted rows would keep their memory.
+        """
+        for kind in self._filled - keep:
             self._run("new_rows_empty", kind)
-        self._filled.clear()
+        self._filled &= keep
 
-    def _hold(self, kind: str, after: int, now: float, hold_until: float) -> None:
+    def _hold(self, kind: str, after: int, now: float, hold_until: float) -> datetime | None:
+        """Hold rows back, take those back whose wait is over; returns the oldest time at work."""
         earlier = self.held.pop(kind, None)
-        if earlier is not None:
+        if earlier is None:
+            oldest, unresolved = self._one("new_rows_unresolved", kind)
+            if not unresolved:
+                return cast("datetime | None", oldest)
+        else:
             self._run("new_rows_held", kind, earlier.first_ingest_id, after)
-        elif not self._one("unresolved_count", kind)[0]:
-            return
         self._run("held_replace", kind, now, hold_until)
         rows, first, deadline = self._one("held_count", kind)
         if rows:
             self._run("held_remove", kind)
             self.held[kind] = Held(rows=rows, first_ingest_id=first, deadline=deadline)
+        return cast("datetime | None", self._one("new_rows_oldest", kind)[0])
 
     def _present(self, after: int, until: int) -> frozenset[str]:
         if until <= after:

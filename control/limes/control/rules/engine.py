@@ -19,7 +19,7 @@ from limes.control.errors import RuleError
 from limes.control.rules.batch import Content, MicroBatch
 from limes.control.rules.hits import Hit, run_rule
 from limes.control.rules.model import Rule
-from limes.control.rules.state import FAILING, RuleState, read_states, save_state
+from limes.control.rules.state import FAILING, RuleState, advance, read_states, save_state
 from limes.control.rules.watchdog import Watchdog
 from limes.control.store import query
 from limes.control.store.connection import Store
@@ -33,6 +33,9 @@ ALERTS_RAISED: Final = "rules.alerts_raised"
 
 CHUNK: Final = 8  # commits a pass when catching up: at most 160,000 rows
 SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
+# After a pass the engine rests for some times its length, so that a busy host costs a part of a core.
+REST: Final = 3.0
+REST_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,6 @@ class Engine:
             )
             self._position = upper
             self._pass(states, content, after, upper)
-        self._batch.clear()
         self._run_on_signals()
         self._save_if_due()
         self._last_pass = self._clock() - began
@@ -190,6 +192,7 @@ class Engine:
             return None
         if state.status == FAILING:
             state.recover()
+            save_state(self._cursor, state)
             LOG.info(RULE_RECOVERED, rule=rule.name)
         return hits
 
@@ -200,7 +203,7 @@ class Engine:
                 RULE_FAILED, rule=state.rule.name, path=str(state.rule.sql_path), error=reason
             )
         state.fail(reason, self._clock() + self._limits.retry)
-        self._commit([], [state])
+        save_state(self._cursor, state)
 
     def _run_on_signals(self) -> None:
         """Run rules on signals until there are none they have not read."""
@@ -230,15 +233,15 @@ class Engine:
         self._cursor.begin()
         try:
             raised = self._raiser.raise_all(hits)
-            places = [(state, self._place(state)) for state in states]
-            for state, place in places:
-                save_state(self._cursor, state, place)
+            places = {state.rule.id: self._place(state) for state in states}
+            advance(self._cursor, places)
             self._cursor.commit()
         except BaseException:
             self._cursor.rollback()
+            self._raiser.forget()
             raise
-        for state, place in places:
-            state.saved = place
+        for state in states:
+            state.saved = places[state.rule.id]
         self._tell(raised)
 
     def _place(self, state: RuleState) -> int:
@@ -271,6 +274,8 @@ class Engine:
             while not self._stop.is_set() and not subscription.closed:
                 delivery = subscription.take(self._patience())
                 self.process(delivery.last_ingest_id if delivery else self._position)
+                if delivery:
+                    self._stop.wait(min(REST * self._last_pass, REST_SECONDS))
             self.process(self._store.last_ingest_id())
             self._save_if_due(force=True)
         except BaseException as error:

@@ -16,6 +16,7 @@ from limes.control.rules.model import RESULT_COLUMNS, Rule
 
 FETCH: Final = 1000
 EVIDENCE: Final = 64
+SLOT: Final = 300  # seconds; finer than any dedup_window need be
 _MUST: Final = ("event_time", "host_id", "summary", "evidence")
 
 
@@ -37,17 +38,18 @@ class Hit:
 
 
 def run_rule(cursor: duckdb.DuckDBPyConnection, rule: Rule) -> list[Hit]:
-    """Run the SQL of a rule and return its hits: the oldest for each entity and image.
+    """Run the SQL of a rule and return its hits: the oldest of five minutes an entity and image.
 
     Raises RuleError when it does not return RESULT_COLUMNS, duckdb.Error when it cannot run.
     """
     cursor.execute(rule.sql)
     names = [column[0] for column in cursor.description or ()]
     check_columns(rule, names)
-    first: dict[tuple[str, str, int], Hit] = {}
+    first: dict[tuple[str, str, int, int], Hit] = {}
     for row in _rows(cursor):
         hit = _hit(rule, dict(zip(names, row, strict=True)))
-        key = (hit.host_id, hit.dedup_key, hit.process_exec_id)
+        slot = int((hit.event_time - datetime.min).total_seconds()) // SLOT
+        key = (hit.host_id, hit.dedup_key, hit.process_exec_id, slot)
         known = first.get(key)
         if known is None or hit.event_time < known.event_time:
             first[key] = hit

@@ -20,7 +20,7 @@ class RuleState:
 
     rule: Rule
     watermark: int
-    saved: int = -1
+    saved: int
     status: str = RUNNING
     error: str = ""
     retry_at: float = 0.0
@@ -28,12 +28,10 @@ class RuleState:
     def fail(self, error: str, retry_at: float) -> None:
         """Mark it failing; it stays where it is until `retry_at`."""
         self.status, self.error, self.retry_at = FAILING, error, retry_at
-        self.saved = -1
 
     def recover(self) -> None:
         """Mark it running again."""
         self.status, self.error = RUNNING, ""
-        self.saved = -1
 
 
 def read_states(cursor: duckdb.DuckDBPyConnection, rules: tuple[Rule, ...]) -> list[RuleState]:
@@ -50,15 +48,27 @@ def read_states(cursor: duckdb.DuckDBPyConnection, rules: tuple[Rule, ...]) -> l
             if peer.id in known and peer.on_signals == rule.on_signals
         ]
         start = known.get(rule.id, max(peers, default=0))
-        states.append(RuleState(rule=rule, watermark=start))
+        state = RuleState(rule=rule, watermark=start, saved=start)
+        save_state(cursor, state)
+        states.append(state)
     return states
 
 
-def save_state(cursor: duckdb.DuckDBPyConnection, state: RuleState, watermark: int) -> None:
-    """Write one rule's place, within the caller's transaction."""
+def save_state(cursor: duckdb.DuckDBPyConnection, state: RuleState) -> None:
+    """Write a rule's saved place and how it is, within the caller's transaction."""
     rule = state.rule
-    now = datetime.now(UTC).replace(tzinfo=None)
     cursor.execute(
         query.text("save_rule_state"),
-        [rule.id, rule.name, rule.version, watermark, state.status, state.error, now],
+        [rule.id, rule.name, rule.version, state.saved, state.status, state.error, _now()],
     )
+
+
+def advance(cursor: duckdb.DuckDBPyConnection, places: dict[str, int]) -> None:
+    """Move the saved places of rules, given by id, within the caller's transaction."""
+    for place in set(places.values()):
+        rules = [rule_id for rule_id, own in places.items() if own == place]
+        cursor.execute(query.text("advance_rules"), [place, _now(), rules])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -26,8 +26,9 @@ WHERE
     AND NOT policy_allows( -- key: listed destinations are agreed
         j.job_class, c.destination_ip_value, c.destination_port, c.process_executable
     ) -- end key
--- One row an image is enough: the first.
+-- One row an image is enough, the first of five minutes.
 QUALIFY row_number() OVER (
-    PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id
+    PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id,
+        time_bucket(INTERVAL 5 MINUTES, c.event_time)
     ORDER BY c.event_time, c.event_seq
 ) = 1

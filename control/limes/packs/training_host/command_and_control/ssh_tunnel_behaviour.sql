@@ -88,6 +88,7 @@ WHERE
     -- A name service may be asked before; a forward is used after.
     AND u.event_boot_time_ns >= p.event_boot_time_ns -- key: in this order
 QUALIFY row_number() OVER (
-    PARTITION BY u.host_id, u.boot_id, u.job_cgroup_path, p.process_exec_id
+    PARTITION BY u.host_id, u.boot_id, u.job_cgroup_path, p.process_exec_id,
+        time_bucket(INTERVAL 5 MINUTES, greatest(u.event_time, p.event_time))
     ORDER BY greatest(u.event_time, p.event_time)
 ) = 1

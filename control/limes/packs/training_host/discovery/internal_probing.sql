@@ -50,7 +50,7 @@ windows AS (
     FROM attempts
 ),
 
--- The moment it became too many, once a job.
+-- The moment it became too many, once a job in five minutes.
 found AS (
     SELECT *
     FROM windows
@@ -58,7 +58,7 @@ found AS (
         TRUE
         AND endpoints >= 10 -- key: a handful of services is ordinary
     QUALIFY row_number() OVER (
-        PARTITION BY host_id, boot_id, job_cgroup_path
+        PARTITION BY host_id, boot_id, job_cgroup_path, time_bucket(INTERVAL 5 MINUTES, event_time)
         ORDER BY event_time
     ) = 1
 )

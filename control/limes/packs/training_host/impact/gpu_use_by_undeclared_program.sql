@@ -27,7 +27,8 @@ suspects AS (
             WHERE t.job_class = j.job_class AND t.process_executable = c.process_executable
         ) -- end key
     QUALIFY row_number() OVER (
-        PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id
+        PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id,
+            time_bucket(INTERVAL 5 MINUTES, c.event_time)
         ORDER BY c.event_time, c.event_seq
     ) = 1
 ),
