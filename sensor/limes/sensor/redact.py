@@ -17,13 +17,13 @@ MARK: Final = b"[redacted]"
 # Rows worth a closer look hold one of these (any case); a dot matches any byte. All are found at
 # once by four table look-ups per byte over the whole batch, so a batch without any costs no more.
 _HINTS: Final = (
-    *("pass", "pwd=", "pwd:", "toke", "secr", "cred", "auth", "bear", "apik", "cook"),
-    *("key=", "key:", "key\0", "key ", "-key", "_key", "ghp_", "gho_", "ghs_", "ghu_", "gith"),
-    *("glpa", "hf_.", "sk-.", "akia", "asia", "xox.", "eyj.", "begi", "sig=", "aiza"),
-    *("mysq", "mari", "redi", "curl", "wget", "logi", "dsn=", "npm_", "sas."),
+    *("pass", "pwd.", "toke", "secr", "cred", "auth", "bear", "cook", "key.", "dsn.", "sas."),
+    *("ghp_", "gho_", "ghs_", "ghu_", "ghr_", "gith", "glpa", "hf_.", "sk-.", "npm_", "xox."),
+    *("akia", "asia", "aiza", "eyj.", "begi", "mysq", "mari", "redi", "curl", "logi"),
 )
 _BUCKETS: Final = 8
 _WINDOW: Final = 4
+_SLICE: Final = 1 << 15
 _AT: Final = ord("@")
 
 
@@ -41,65 +41,68 @@ def _tables() -> tuple[bytes, ...]:
 
 _TABLES: Final = _tables()
 
+# Every expression below takes time linear in the argument's length, whatever it holds: what comes
+# before a literal is bounded, or begins where an earlier attempt cannot have begun.
 _VALUE: Final = rb"[^\0]+"
 _WORD: Final = rb"[^\s\0'\"]+"
+# A shell variable names a secret without being one.
+_NO_VALUE: Final = rb"(?!\[redacted\]|\$\{?[a-z_])"
 _NAME: Final = (
-    rb"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|credentials?|api[-_]?key|apikey|"
+    rb"(?:password|passwd|passphrase|secret|token|credentials?|api[-_]?key|"
     rb"(?:access|secret|private|account|auth|encryption|signing|license|ssh|master)[-_]?key|"
-    rb"auth|cookie|dsn|sas)"
+    rb"(?<![a-z])(?:pass|passcode|pwd|auth|cookie|dsn|sas))(?:_?\d{1,4})?"
 )
 _TOKENS: Final = (
-    rb"()(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|"
+    rb"()(?<![A-Za-z0-9_-])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|"
     rb"glpat-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|"
     rb"npm_[A-Za-z0-9]{30,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{30,}|"
     rb"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)"
 )
 _PATTERNS: Final = (
     # Private keys given in line.
-    (rb"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", rb"\1"),
-    # --password=x, PGPASSWORD=x, env API_KEY=x, -Dtoken=x, {"password": "x"}, ?access_token=x&
-    (
-        rb"(?i)((?<![a-z])[a-z0-9_.-]*" + _NAME + rb"(?:_?\d+)?['\"]?\s?[=:]\s?['\"]?)"
-        rb"(?![=/\s\0'\"]|\$\{?[a-z_])[^\s\0'\"&;,]+",
-        rb"\1",
-    ),
-    # --password x (the next argument), but not --password --next-option.
-    (
-        rb"(?i)((?:\A|\0)--?(?:[a-z0-9]+[-_])*" + _NAME + rb"\0)(?!-)" + _VALUE,
-        rb"\1",
-    ),
+    rb"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----).*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
     # Credentials in URLs: scheme://user:secret@host
-    (rb"(?i)([a-z][a-z0-9+.-]*://[^\s\0/:@]*:)[^\s\0@/]+(?=@)", rb"\1"),
+    rb"(://[^\s\0/:@]*:)" + _NO_VALUE + rb"[^\s\0@/]+(?=@)",
     # Authorization: Bearer x / Basic x / token x
-    (
-        rb"(?i)(\bauthorization\s*[:=]\s*(?:(?:bearer|basic|token|digest|apikey)\s+)?)" + _WORD,
-        rb"\1",
-    ),
-    (rb"(?i)(\bbearer[ \0])" + _WORD, rb"\1"),
+    rb"(?i)(\bauthorization\s{0,4}[:=]\s{0,4}(?:(?:bearer|basic|token|digest|apikey)\s{1,4})?)"
+    + _NO_VALUE
+    + _WORD,
+    rb"(?i)(\bbearer[ \0])" + _NO_VALUE + _WORD,
     # Any header that names a key or a token: X-Api-Key: x
-    (rb"(?i)((?:\A|\0|['\"])(?:x-)?[a-z-]*(?:key|token|cookie|secret)\s*:\s*)" + _WORD, rb"\1"),
+    rb"(?i)((?:\A|\0|['\"])[a-z-]{0,40}(?:key|token|cookie|secret)\s{0,4}:\s{1,4})"
+    + _NO_VALUE
+    + _WORD,
+    # --password=x, PGPASSWORD=x, env API_KEY=x, -Dtoken=x, {"password": "x"}, ?access_token=x&
+    rb"(?i)(" + _NAME + rb"['\"]?\s?[=:]\s?['\"]?)" + _NO_VALUE + rb"(?![=/])[^\s\0'\"&;,]+",
+    # --password x (the next argument), but not --password --next-option.
+    rb"(?i)((?:\A|\0)--?(?:[a-z0-9]+[-_])*" + _NAME + rb"\0)(?!-)" + _NO_VALUE + _VALUE,
     # Well-known token shapes, wherever they stand.
-    (_TOKENS, rb"\1"),
+    _TOKENS,
     # AWS access key ids: not secret alone, but they name the account of the secret beside them.
-    (rb"()(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])", rb"\1"),
+    rb"()(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
 )
-# Programs whose short option carries a secret: first argument, then the option's form.
+# Programs whose short option carries a secret: name, the option's form, how often it may occur.
 _PROGRAMS: Final = (
     # sshpass -p x, sshpass -px
-    (rb"sshpass", rb"(\0-p\0?)" + _VALUE, 1),
+    (rb"sshpass", rb"(\0-p\0?)" + _NO_VALUE + _VALUE, 1),
     # mysql -px; a lone -p asks for the password.
-    (rb"mysql\w*|mariadb[\w-]*", rb"(\0-p)" + _VALUE, 0),
-    (rb"redis-cli", rb"(\0-a\0)" + _VALUE, 0),
+    (rb"mysql\w{0,20}|mariadb[\w-]{0,20}", rb"(\0-p)" + _NO_VALUE + _VALUE, 0),
+    (rb"redis-cli", rb"(\0-a\0)" + _NO_VALUE + _VALUE, 0),
     # curl -u user:x, --user user:x, --proxy-user
-    (rb"curl", rb"(\0(?:-u\0?|--user[\0=]|-U\0?|--proxy-user[\0=])[^\s\0:]+:)" + _VALUE, 0),
+    (
+        rb"curl",
+        rb"(\0(?:-u\0?|--user[\0=]|-U\0?|--proxy-user[\0=])[^\s\0:]+:)" + _NO_VALUE + _VALUE,
+        0,
+    ),
     # docker|podman|helm|az|oc login -p x
     (
         rb"docker|podman|skopeo|buildah|helm|nerdctl|az|oc|crictl",
-        rb"(\0login\0(?:[^\0]*\0)*?-p\0?)" + _VALUE,
+        rb"(\0login\0(?:[^\0]*\0){0,16}?-p\0?)" + _NO_VALUE + _VALUE,
         1,
     ),
 )
-_RULES: Final = tuple((re.compile(p, re.DOTALL), r + MARK) for p, r in _PATTERNS)
+_RULES: Final = tuple(re.compile(pattern, re.DOTALL) for pattern in _PATTERNS)
+_REPLACEMENT: Final = rb"\1" + MARK
 _BY_PROGRAM: Final = tuple(
     (
         re.compile(rb"(?:[^\0]*/)?(?:" + name + rb")\0", re.DOTALL),
@@ -115,32 +118,39 @@ _WRAPPED: Final = re.compile(rb"(?:[^\0]*/)?(?:sudo|env|nice|nohup|timeout|setsi
 def candidates(args: strings.Strings) -> npt.NDArray[np.intp]:
     """Rows that may hold a secret: a superset, found over the whole buffer at once."""
     data = args.data
-    if len(data) < _WINDOW:
-        return np.empty(0, np.intp)
-    planes = [np.frombuffer(data.translate(table), np.uint8) for table in _TABLES]
-    size = len(data) - _WINDOW + 1
-    hits = planes[0][:size] & planes[1][1 : size + 1]
-    hits &= planes[2][2 : size + 2]
-    hits &= planes[3][3:]
-    at = np.flatnonzero(hits)
+    found = [_hits(data, start) for start in range(0, len(data), _SLICE)]
     if b"@" in data:
-        at = np.concatenate((at, np.flatnonzero(np.frombuffer(data, np.uint8) == _AT)))
+        found.append(np.flatnonzero(np.frombuffer(data, np.uint8) == _AT))
+    at = np.concatenate([np.empty(0, np.intp), *found])
     if not len(at):
         return at
     return np.unique(np.searchsorted(args.offsets, at, side="right") - 1)
 
 
+def _hits(data: bytes, start: int) -> npt.NDArray[np.intp]:
+    """Where a hint may begin in one slice of the buffer: slices fit the processor's cache."""
+    part = data[start : start + _SLICE + _WINDOW - 1]
+    size = len(part) - _WINDOW + 1
+    if size <= 0:
+        return np.empty(0, np.intp)
+    planes = [np.frombuffer(part.translate(table), np.uint8) for table in _TABLES]
+    hits = planes[0][:size] & planes[1][1 : size + 1]
+    hits &= planes[2][2 : size + 2]
+    hits &= planes[3][3:]
+    return np.flatnonzero(hits) + start
+
+
 def clean(argv: bytes) -> bytes:
     """One command line (arguments separated by NUL) with its secrets replaced."""
-    for rule, replacement in _RULES:
-        argv = rule.sub(replacement, argv)
+    for rule in _RULES:
+        argv = rule.sub(_REPLACEMENT, argv)
     start = 0
     while found := _WRAPPED.match(argv, start):
         start = found.end()
     for program, form, count in _BY_PROGRAM:
         if program.match(argv, start):
             head = argv[:start]
-            argv = head + form.sub(rb"\1" + MARK, argv[start:], count=count)
+            argv = head + form.sub(_REPLACEMENT, argv[start:], count=count)
     return argv
 
 
