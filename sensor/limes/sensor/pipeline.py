@@ -120,6 +120,7 @@ class Pipeline:
         self._health_timer = Timer(5 * _SECOND_NS)
         self._minute = Timer(60 * _SECOND_NS)
         self._stopping = False
+        self._asked = False
 
     # ------------------------------------------------------------ the loop
 
@@ -158,18 +159,28 @@ class Pipeline:
         """Ends `run` after the pass under way; safe in a signal handler."""
         self._stopping = True
 
+    def ask(self) -> None:
+        """Has the next pass look at everything, and end with a heartbeat; safe in a signal handler.
+
+        Whatever happened before the call then has a lower sequence number than that heartbeat.
+        """
+        self._asked = True
+
     def step(self, now_ns: int) -> int:
         """One pass: drain, hold, and when it is time flush. Returns the rows drained."""
+        asked, self._asked = self._asked, False
         # Cells are read before the rings, so that the execs they refer to are sent before them.
-        cells = self._source.gpu_cells() if self._gpu_timer.due(now_ns) else None
+        cells = self._source.gpu_cells() if self._gpu_timer.due(now_ns) or asked else None
         rows = self._drain()
-        each_second = self._second.due(now_ns)
+        each_second = self._second.due(now_ns) or asked
         if each_second or cells is not None or (self._held_rows and self._is_due(now_ns)):
             self._decode_held(now_ns)
             if cells is not None and len(cells):
                 self._read_gpu(cells)
             if each_second:
                 self._each_second(now_ns)
+            if asked:
+                self._send_health(self._stamp(), "heartbeat")
             self._hand_over()
         return rows
 

@@ -91,7 +91,7 @@ def run_sensor(config: SensorConfig) -> int:
             publisher.start()
             stack.callback(publisher.stop)
             pipeline.start(time.monotonic_ns())
-            _log_ready(config, source)
+            _log_ready(config, source, identity)
             _run(pipeline, source)
             log.info(STOPPING, host_id=config.host, connected=publisher.connected)
             publisher.wait_acknowledged(_ACK_SECONDS)
@@ -108,10 +108,11 @@ def _run(pipeline: Pipeline, source: RecordSource) -> None:
         pipeline.run()
 
 
-def _log_ready(config: SensorConfig, source: RecordSource) -> None:
+def _log_ready(config: SensorConfig, source: RecordSource, identity: Identity) -> None:
     log.info(
         READY,
         host_id=config.host,
+        epoch=identity.epoch,
         loader=source.loader,
         plan=source.plan,
         scope=list(config.scope),
@@ -123,15 +124,23 @@ def _log_ready(config: SensorConfig, source: RecordSource) -> None:
 
 @contextmanager
 def _signals(pipeline: Pipeline) -> Iterator[None]:
-    """SIGTERM and SIGINT end the pipeline's loop; the handlers before are put back."""
+    """SIGTERM and SIGINT end the pipeline's loop, SIGUSR1 asks it for a heartbeat now.
+
+    The handlers before are put back.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         pipeline.stop()  # no more than that: a log line could be written into another's middle
 
+    def ask(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        pipeline.ask()
+
     before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         before[number] = signal.signal(number, stop)
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, ask)
     try:
         yield
     finally:
