@@ -45,6 +45,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     listen: str = "127.0.0.1:7443"
     threads: Annotated[int, msgspec.Meta(ge=8)] = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    policy: Path | None = None
+    packs: tuple[Path, ...] = ()
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -18,15 +19,21 @@ import structlog
 from limes.control import ca, log
 from limes.control.admin.service import AdminServicer
 from limes.control.config import ControlConfig
-from limes.control.errors import CertificateError, ConfigError
+from limes.control.errors import CertificateError, ConfigError, ControlError
+from limes.control.hunt.service import HuntServicer
 from limes.control.ingest.service import IngestServicer
+from limes.control.policy import Policy, install_policy, load_policy, parse_policy
 from limes.control.roles import CONTROL, RoleGuard
+from limes.control.rules.engine import Engine
+from limes.control.rules.load import load_pack, shipped_packs
+from limes.control.rules.model import Rule
 from limes.control.store.connection import Store, open_store
 from limes.control.store.writer import Writer
-from limes.v1 import admin_service_pb2_grpc, ingest_service_pb2_grpc
+from limes.v1 import admin_service_pb2_grpc, hunt_service_pb2_grpc, ingest_service_pb2_grpc
 
 LOG = structlog.get_logger()
 READY: Final = "control.ready"
+NO_POLICY: Final = "control.no_policy"
 STOPPING: Final = "control.stopping"
 STOPPED: Final = "control.stopped"
 STOP_SECONDS: Final = 3.0  # for acknowledgements and answers that are under way
@@ -39,6 +46,8 @@ class ControlPlane:
         self._config = config
         self.wake = threading.Event()
         credentials = read_credentials(config)
+        policy = read_policy(config)
+        rules = read_rules(config)
         self.store: Store = open_store(
             config.database,
             memory_limit=config.store.memory_limit,
@@ -52,22 +61,32 @@ class ControlPlane:
             on_failure=self.wake.set,
         )
         self.ingest = IngestServicer(self.writer, config.ingest.labels)
-        self._server = make_server(config)
-        self._register()
         try:
+            with self.store.cursor() as cursor:
+                install_policy(cursor, policy)
+            self.engine = Engine(self.store, rules)
+            self._server = make_server(config)
+            self._register(rules)
             self.port = self._bind(credentials)
-        except ConfigError:
+        except ControlError:
             self.store.close()
             raise
 
-    def _register(self) -> None:
+    def _register(self, rules: Sequence[Rule]) -> None:
         """Add every service to the server: a new one is named here and nowhere else."""
         admin = AdminServicer(
-            self.store, self.writer, connected=self.ingest.connected, rules=lambda: ()
+            self.store,
+            self.writer,
+            connected=self.ingest.connected,
+            rules=rules,
+            engine=self.engine.status,
         )
+        snapshots = self._config.database.parent / "snapshots"
+        self.hunts = HuntServicer(self.store, snapshots, self._config.hunt)
         for add, servicer in (
             (ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, self.ingest),
             (admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
+            (hunt_service_pb2_grpc.add_HuntServiceServicer_to_server, self.hunts),
         ):
             add(servicer, self._server)  # type: ignore[no-untyped-call]
 
@@ -82,14 +101,17 @@ class ControlPlane:
 
     def start(self) -> None:
         self.writer.start()
+        self.engine.start()
         self._server.start()
 
     def stop(self) -> None:
         self.ingest.stop()
         self.writer.close()
         self.ingest.finish()
+        self.engine.close()
         self.store.feed.close()
         self._server.stop(STOP_SECONDS).wait()
+        self.hunts.close()
         self.store.close()
 
 
@@ -100,6 +122,7 @@ def serve(config: ControlConfig) -> int:
     cannot run or cannot go on. Call it from the main thread: it takes the two signals.
     """
     log.configure(config.log_level)
+    os.umask(0o077)  # DuckDB makes its log file anew after each checkpoint
     plane = ControlPlane(config)
 
     def wake(_number: int, _frame: FrameType | None) -> None:
@@ -119,6 +142,20 @@ def serve(config: ControlConfig) -> int:
         raise plane.writer.failure
     LOG.info(STOPPED, events_committed=plane.writer.counts.events_committed)
     return 0
+
+
+def read_policy(config: ControlConfig) -> Policy:
+    """Return the policy; without a file one that knows no job. Raises PolicyError."""
+    if config.policy is None:
+        LOG.warning(NO_POLICY, effect="no cgroup is a job: rules about jobs find nothing")
+        return parse_policy("", source="no policy file")
+    return load_policy(config.policy)
+
+
+def read_rules(config: ControlConfig) -> tuple[Rule, ...]:
+    """Return the rules of every pack. Raises RuleError."""
+    packs = [load_pack(folder) for folder in config.packs or shipped_packs()]
+    return tuple(rule for pack in packs for rule in pack.rules)
 
 
 def make_server(config: ControlConfig) -> grpc.Server:

@@ -11,6 +11,8 @@ from typing import Final
 import grpc
 import pyarrow as pa
 from google.protobuf.timestamp_pb2 import Timestamp
+from limes.control.rules.engine import EngineStatus
+from limes.control.rules.model import Rule
 from limes.control.store import query
 from limes.control.store.connection import Store
 from limes.control.store.entries import Source
@@ -26,7 +28,7 @@ MESSAGE_ROWS: Final = 2_000
 
 
 class AdminServicer(rpc.AdminServiceServicer):
-    """Serves `AdminService`. `connected` and `rules` are asked at each call."""
+    """Serves `AdminService`. `connected` and `engine` are asked at each call."""
 
     def __init__(
         self,
@@ -34,12 +36,15 @@ class AdminServicer(rpc.AdminServiceServicer):
         writer: Writer,
         *,
         connected: Callable[[], frozenset[Source]],
-        rules: Callable[[], Sequence[pb.RuleStatus]],
+        rules: Sequence[Rule],
+        engine: Callable[[], EngineStatus],
     ) -> None:
         self._store = store
         self._writer = writer
         self._connected = connected
         self._rules = rules
+        self._engine = engine
+        self._started = datetime.now(UTC).replace(tzinfo=None)
 
     def GetStatus(  # noqa: N802 - the name is the RPC's
         self,
@@ -48,16 +53,20 @@ class AdminServicer(rpc.AdminServiceServicer):
     ) -> pb.GetStatusResponse:
         """Return the state of everything, counts since the server started."""
         counts = self._writer.counts
+        engine = self._engine()
         return pb.GetStatusResponse(
             version=metadata.version("limes"),
             database=str(self._store.path or "in memory"),
             schema_version=self._store.schema_version,
             sensors=self._sensors(),
-            rules=self._rules(),
+            rules=self._rule_states(dict(engine.failing)),
             events_committed=counts.events_committed,
             batches_duplicate=counts.batches_duplicate,
             batches_malformed=counts.batches_malformed,
             rewinds=counts.rewinds,
+            last_ingest_id=self._store.last_ingest_id(),
+            rules_ingest_id=engine.position,
+            rules_held=engine.held_rows,
         )
 
     def _sensors(self) -> list[pb.SensorStatus]:
@@ -75,6 +84,20 @@ class AdminServicer(rpc.AdminServiceServicer):
                 lost=lost,
             )
             for host, boot, epoch, last_seq, last_seen, lost in found
+        ]
+
+    def _rule_states(self, failing: dict[str, str]) -> list[pb.RuleStatus]:
+        with self._store.cursor() as cursor:
+            found = cursor.execute(query.text("alert_counts"), [self._started]).fetchall()
+        alerts = dict(found)
+        return [
+            pb.RuleStatus(
+                rule=rule.name,
+                version=rule.version,
+                alerts=alerts.get(rule.name, 0),
+                error=failing.get(rule.name, ""),
+            )
+            for rule in self._rules
         ]
 
     def TailEvents(  # noqa: N802 - the name is the RPC's
