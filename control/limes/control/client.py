@@ -90,13 +90,18 @@ class ControlClient:
             return answer
 
     def tail(self, kinds: Sequence[str] = ()) -> Iterator[TailBatch]:
-        """Yield events as they are committed, until the server stops or the generator is closed.
+        """Return events as they are committed, until the server stops or the iterator is closed.
 
-        `kinds` is empty for all.
+        Nothing that is committed after this returned is missed. `kinds` is empty for all.
         """
         request = admin_service_pb2.TailEventsRequest(kinds=list(kinds))
         with self._errors():
             call = self._admin.TailEvents(request)
+            call.initial_metadata()  # the server sends it once it has subscribed
+        return self._batches(call)
+
+    def _batches(self, call: grpc.Call) -> Iterator[TailBatch]:
+        with self._errors():
             try:
                 for response in call:
                     table = pa.ipc.open_stream(response.arrow).read_all()
