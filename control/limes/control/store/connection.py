@@ -4,8 +4,6 @@ The file is 0600 in a directory of 0700, its schema is the newest one this versi
 """
 
 import re
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +11,6 @@ import duckdb
 from limes.control.errors import StoreError
 from limes.control.store import migrate, query
 from limes.control.store.feed import CommitFeed
-
-# DuckDB looks for pandas twice a parameter, which takes 0.1 ms when there is none; this says so at once.
-if "pandas" not in sys.modules and find_spec("pandas") is None:
-    sys.modules["pandas"] = None  # type: ignore[assignment]
 
 Settings = dict[str, str | bool | int | float | list[str]]
 
