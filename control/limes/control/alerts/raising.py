@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import duckdb
-
 from limes.control.alerts.model import ancestors
 from limes.control.alerts.tree import ProcessWalk
 from limes.control.rules.hits import Hit

@@ -49,13 +49,14 @@ class Content:
 class MicroBatch:
     """The tables `new_<kind>` and `held_<kind>` of one connection."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, kinds: frozenset[str]) -> None:
+        """Make the tables of `kinds`, empty."""
         self._cursor = cursor
         self._filled: set[str] = set()
         self.held: dict[str, Held] = {}
-        for kind in schema.KINDS:
+        for kind in kinds & schema.KINDS.keys():
             self._run("new_rows_empty", kind)
-        for kind in HOLDABLE:
+        for kind in kinds & HOLDABLE:
             self._run("held_empty", kind)
         cursor.execute(query.text("new_signals_create"))
 

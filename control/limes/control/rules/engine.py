@@ -35,6 +35,8 @@ CHUNK: Final = 8  # commits a pass when catching up: at most 160,000 rows
 SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
 # After a pass the engine rests for some times its length, so that a busy host costs a part of a core.
 REST: Final = 3.0
+CATCH_UP_SECONDS: Final = 0.2
+CLOSE_SECONDS: Final = 5.0
 REST_SECONDS: Final = 0.3
 
 
@@ -77,7 +79,8 @@ class Engine:
         self._clock = clock
         self.board = board or AlertBoard()
         self._cursor.execute(query.text("assign_all_job_cgroups"))
-        self._batch = MicroBatch(self._cursor)
+        kinds = frozenset(kind for rule in rules for kind in rule.kinds)
+        self._batch = MicroBatch(self._cursor, kinds)
         self._raiser = Raiser(self._cursor)
         self._watchdog = Watchdog(self._cursor)
         states = read_states(self._cursor, tuple(rules))
@@ -92,6 +95,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self.failure: BaseException | None = None
         self._watchdog.__enter__()
+        self._try_all()
 
     def start(self) -> None:
         """Follow the commits in a thread, beginning with what is unread."""
@@ -120,10 +124,15 @@ class Engine:
         )
 
     def process(self, until: int, *, flush: bool = False) -> None:
-        """Run the rules on all commits up to `until`; with `flush`, on rows held back too."""
+        """Run the rules on all commits up to `until`; with `flush`, on rows held back too.
+
+        Once `close` was called it stops after some seconds: what is unread is read next time.
+        """
         began = self._clock()
         self._catch_up(began)
         while self._position < until or self._due(began, flush=flush):
+            if self._stop.is_set() and self._clock() > began + CLOSE_SECONDS:
+                break
             after = self._position
             upper = max(after, min(after + CHUNK, until))
             states = [s for s in self._on_events if s.watermark == after and s.status != FAILING]
@@ -141,15 +150,27 @@ class Engine:
         self._save_if_due()
         self._last_pass = self._clock() - began
 
+    def _try_all(self) -> None:
+        """Run every rule on nothing: one that cannot run is known before the first event comes."""
+        for state in (*self._on_events, *self._on_signals):
+            try:
+                with self._watchdog.limit(self._limits.rule):
+                    run_rule(self._cursor, state.rule)
+            except (duckdb.Error, RuleError) as error:
+                self._failed(state, error)
+
     def _due(self, now: float, *, flush: bool) -> bool:
         return any(flush or held.deadline <= now for held in self._batch.held.values())
 
     def _catch_up(self, now: float) -> None:
-        """Bring rules that stayed behind to where the others are, once their rest is over."""
+        """Bring rules that stayed behind nearer to the others, once their rest is over.
+
+        Bounded in time, so that the others do not wait for it.
+        """
         for state in self._on_events:
             if state.status == FAILING and now < state.retry_at:
                 continue
-            while state.watermark < self._position:
+            while state.watermark < self._position and self._clock() < now + CATCH_UP_SECONDS:
                 after = state.watermark
                 upper = min(after + CHUNK, self._position)
                 content = self._batch.fill(after, upper, frozenset(state.rule.kinds))
