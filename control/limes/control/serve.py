@@ -18,6 +18,7 @@ import grpc
 import structlog
 from limes.control import ca, log
 from limes.control.admin.service import AdminServicer
+from limes.control.alerts.service import AlertServicer
 from limes.control.config import ControlConfig
 from limes.control.errors import CertificateError, ConfigError, ControlError
 from limes.control.hunt.service import HuntServicer
@@ -29,7 +30,12 @@ from limes.control.rules.load import load_pack, shipped_packs
 from limes.control.rules.model import Rule
 from limes.control.store.connection import Store, open_store
 from limes.control.store.writer import Writer
-from limes.v1 import admin_service_pb2_grpc, hunt_service_pb2_grpc, ingest_service_pb2_grpc
+from limes.v1 import (
+    admin_service_pb2_grpc,
+    alert_service_pb2_grpc,
+    hunt_service_pb2_grpc,
+    ingest_service_pb2_grpc,
+)
 
 LOG = structlog.get_logger()
 READY: Final = "control.ready"
@@ -81,12 +87,14 @@ class ControlPlane:
             rules=rules,
             engine=self.engine.status,
         )
+        alerts = AlertServicer(self.store, self.engine.board)
         snapshots = self._config.database.parent / "snapshots"
         self.hunts = HuntServicer(self.store, snapshots, self._config.hunt)
         for add, servicer in (
             (ingest_service_pb2_grpc.add_IngestServiceServicer_to_server, self.ingest),
             (admin_service_pb2_grpc.add_AdminServiceServicer_to_server, admin),
             (hunt_service_pb2_grpc.add_HuntServiceServicer_to_server, self.hunts),
+            (alert_service_pb2_grpc.add_AlertServiceServicer_to_server, alerts),
         ):
             add(servicer, self._server)  # type: ignore[no-untyped-call]
 

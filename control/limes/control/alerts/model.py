@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 SIMULATED: Final = "simulated device"
+EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC, as the tables have it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import duckdb
-from limes.control.alerts.model import ancestors
+from limes.control.alerts.model import EPOCH, ancestors
 from limes.control.alerts.tree import ProcessWalk
 from limes.control.rules.hits import Hit
 from limes.control.rules.model import Rule
@@ -154,7 +154,7 @@ class Raiser:
 
 def alert_key(rule: Rule, hit: Hit) -> str:
     """Return the stable id of the alert a hit raises: rule, version, host, entity, time bucket."""
-    seconds = int((hit.event_time - datetime(1970, 1, 1)).total_seconds())  # noqa: DTZ001 - naive UTC
+    seconds = int((hit.event_time - EPOCH).total_seconds())
     bucket = seconds // rule.dedup_window
     parts = [rule.id, str(rule.version), hit.host_id, hit.dedup_key, str(bucket)]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -33,7 +33,7 @@ ALERTS_RAISED: Final = "rules.alerts_raised"
 
 CHUNK: Final = 8  # commits a pass when catching up: at most 160,000 rows
 SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
-# After a pass the engine rests for some times its length, so that a busy host costs a part of a core.
+# After a pass the engine rests for some times its length: a busy host costs it a part of a core.
 REST: Final = 3.0
 CATCH_UP_SECONDS: Final = 0.2
 CLOSE_SECONDS: Final = 5.0

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import duckdb
-from limes.control.alerts.model import EvidenceId, labelled
+from limes.control.alerts.model import EPOCH, EvidenceId, labelled
 from limes.control.errors import RuleError
 from limes.control.rules.model import RESULT_COLUMNS, Rule
 
@@ -48,7 +48,7 @@ def run_rule(cursor: duckdb.DuckDBPyConnection, rule: Rule) -> list[Hit]:
     first: dict[tuple[str, str, int, int], Hit] = {}
     for row in _rows(cursor):
         hit = _hit(rule, dict(zip(names, row, strict=True)))
-        slot = int((hit.event_time - datetime.min).total_seconds()) // SLOT
+        slot = int((hit.event_time - EPOCH).total_seconds()) // SLOT
         key = (hit.host_id, hit.dedup_key, hit.process_exec_id, slot)
         known = first.get(key)
         if known is None or hit.event_time < known.event_time:
