@@ -157,12 +157,19 @@ def _value(variable: str, text: str) -> object:
 def _convert(found: dict[str, Any], source: str) -> SensorConfig:
     """Check `found`; numbers may be given as text, as the environment has them."""
     try:
-        return msgspec.convert(found, SensorConfig, strict=False)
+        return msgspec.convert(found, SensorConfig, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"Cannot use the configuration from {source}: {error}. "
             "sensor.example.toml documents every key."
         ) from error
+
+
+def _path(kind: type, value: object) -> object:
+    """Paths, which msgspec does not know."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"{kind} in the configuration")
 
 
 def _check(config: SensorConfig) -> None:

@@ -273,7 +273,7 @@ class Pipeline:
         self._walk_wanted = False
         self._announce(self._names.add(tree.walk()), self._stamp())
         self._names.give_up(ids)
-        self._walked_at = time.monotonic_ns()
+        self._walked_at = now_ns
 
     def _send(self, kind: str, records: Records | None) -> None:
         if records is None:

@@ -143,7 +143,11 @@ class ReplaySource:
                 f"Tried to open the recording {path}: {error.strerror}. Give the path of a file "
                 "that a sensor wrote with record_file."
             ) from error
-        header = self._header()
+        try:
+            header = self._header()
+        except (ConfigError, AbiMismatch):
+            self._file.close()
+            raise
         self.boot_id = str(header["boot_id"])
         self.boot_ns = int(header["boot_ns"])
         self.offset_ns = int(header["offset_ns"])
@@ -154,14 +158,15 @@ class ReplaySource:
         self._counters = np.zeros(len(schema.COUNTERS), np.uint64)
 
     def _header(self) -> dict[str, Any]:
-        magic = self._file.read(len(_MAGIC))
-        if magic != _MAGIC:
+        try:
+            magic = self._file.read(len(_MAGIC))
+            length = _LENGTH.unpack(self._file.read(_LENGTH.size))[0] if magic == _MAGIC else 0
+            header: dict[str, Any] = json.loads(self._file.read(length))
+        except (struct.error, ValueError) as error:
             raise ConfigError(
-                f"Read {self._path}: it begins with {magic!r}, not with {_MAGIC!r}. "
-                "It is not a recording of a sensor."
-            )
-        length = _LENGTH.unpack(self._file.read(_LENGTH.size))[0]
-        header: dict[str, Any] = json.loads(self._file.read(length))
+                f"Read {self._path}: it has no whole header. It is not a recording of a sensor: "
+                "name a file that record_file made."
+            ) from error
         if header["layout"] != _layout():
             raise AbiMismatch(
                 f"Read {self._path}: it was recorded with another event registry. "

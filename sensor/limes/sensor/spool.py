@@ -263,7 +263,8 @@ class EpochSpool:
             log.warning("spool.segment_unreadable", path=str(path), error=str(error))
             return None, True
         found = self._seek(self._reader, next_seq)
-        return found, self._reader.damaged
+        # A file that ends before the number it should have was cut.
+        return found, found is None or self._reader.damaged
 
     @staticmethod
     def _seek(reader: segments.Reader, next_seq: int) -> Entry | Damage | None:

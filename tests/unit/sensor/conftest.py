@@ -9,9 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zstandard
+from hypothesis import settings
 from limes.sensor import cgroups, decode, gpu, identity, pipeline, segments, spool
 from limes.sensor.source import GPU_CELL_DTYPE, RECORD_DTYPES, HookState, Records, U32s, U64s
 from limes.v1 import schema
+
+# The machine may be busy: how long an example takes says nothing.
+settings.register_profile("limes", deadline=None)
+settings.load_profile("limes")
 
 BOOT_ID = "11111111-2222-3333-4444-555555555555"
 OFFSET_NS = 1_700_000_000_000_000_000
@@ -20,7 +25,7 @@ KIND_NAMES = {kind.number: name for name, kind in schema.KINDS.items()}
 
 
 def records(name: str, count: int = 1, **members: object) -> Records:
-    """Records with plausible headers; text members are written as the kernel side writes them."""
+    """Records with plausible headers; text is written as the kernel side writes it."""
     out = np.zeros(count, RECORD_DTYPES[name])
     if "time_ns" in (out.dtype.names or ()):
         out["time_ns"] = 5_000_000_000 + np.arange(count) * 1_000
@@ -40,7 +45,7 @@ def records(name: str, count: int = 1, **members: object) -> Records:
 
 
 def write(out: Records, member: str, value: bytes) -> None:
-    """Writes text into every record: paths of execs from the slot's end, the rest from its start."""
+    """Writes text into every record: paths of execs at the slot's end, the rest at its start."""
     room = out[member].shape[1]
     if member in {"exe", "cwd"}:
         out[member][:, :] = ord("?")  # what an earlier user of the ring left there

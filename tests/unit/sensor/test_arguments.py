@@ -1,5 +1,7 @@
 """Arguments joined from the inline part and chunks, whatever the order of arrival."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from limes.v1 import schema
 CUT = schema.EXEC_F_ARGS_CUT
 
 
-def split(make, exec_id, args):
+def split(make: Any, exec_id: int, args: bytes) -> Any:
     """An exec record and the chunks that carry the rest of its arguments."""
     record = make.execs(1, exec_id=exec_id, args=args[:512])
     record["args_bytes"] = record["args_copied"] = len(args)
@@ -22,13 +24,13 @@ def split(make, exec_id, args):
     return record, chunks
 
 
-def argv(length, letter=b"a"):
+def argv(length: int, letter: bytes = b"a") -> bytes:
     return (letter * 9 + b"\0") * (length // 10) + letter * (length % 10)
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_every_exec_gets_its_own_chunks_in_order(data):
+def test_every_exec_gets_its_own_chunks_in_order(data: st.DataObject) -> None:
     """Short and long arguments mixed, chunks of different execs interleaved."""
     from types import SimpleNamespace
 
@@ -43,22 +45,22 @@ def test_every_exec_gets_its_own_chunks_in_order(data):
         records.append(record)
         chunks += more
     data.draw(st.randoms()).shuffle(chunks)
-    args, flags = Arguments().join(
+    joined, flags = Arguments().join(
         np.concatenate(records), np.concatenate(chunks) if chunks else None
     )
-    assert [args.row(index) for index in range(len(args))] == wanted
+    assert [joined.row(index) for index in range(len(joined))] == wanted
     assert not flags.any()
 
 
 @pytest.fixture(autouse=True)
-def _keep_builders(make):
+def _keep_builders(make: Any) -> None:
     MAKE.update(vars(make))
 
 
 MAKE: dict[str, object] = {}
 
 
-def test_a_missing_chunk_cuts_the_arguments_there(make):
+def test_a_missing_chunk_cuts_the_arguments_there(make: Any) -> None:
     """What comes after a hole is not glued to what comes before it."""
     record, chunks = split(make, 9, argv(4000))
     args, flags = Arguments().join(record, np.concatenate([chunks[0], chunks[2], chunks[3]]))
@@ -66,7 +68,7 @@ def test_a_missing_chunk_cuts_the_arguments_there(make):
     assert flags[0] & CUT
 
 
-def test_long_arguments_without_any_chunk_are_flagged(make):
+def test_long_arguments_without_any_chunk_are_flagged(make: Any) -> None:
     """The inline part is there, and marked as not the whole."""
     record, _ = split(make, 9, argv(700))
     args, flags = Arguments().join(record, None)
@@ -74,7 +76,7 @@ def test_long_arguments_without_any_chunk_are_flagged(make):
     assert flags[0] & CUT
 
 
-def test_flags_of_the_kernel_side_stay(make):
+def test_flags_of_the_kernel_side_stay(make: Any) -> None:
     """Joining only adds."""
     record, chunks = split(make, 9, argv(700))
     record["flags"] = schema.EXEC_F_MEMFD | CUT
@@ -82,7 +84,7 @@ def test_flags_of_the_kernel_side_stay(make):
     assert flags[0] == schema.EXEC_F_MEMFD | CUT
 
 
-def test_chunks_wait_one_drain_for_their_exec(make):
+def test_chunks_wait_one_drain_for_their_exec(make: Any) -> None:
     """Both orders of arrival give the same arguments."""
     record, chunks = split(make, 9, argv(2000))
     other = make.execs(1, exec_id=8)
@@ -94,7 +96,7 @@ def test_chunks_wait_one_drain_for_their_exec(make):
     assert arguments.orphans == 0
 
 
-def test_chunks_partly_from_the_drain_before_are_joined(make):
+def test_chunks_partly_from_the_drain_before_are_joined(make: Any) -> None:
     """A drain may cut between two chunks of one exec."""
     record, chunks = split(make, 9, argv(3000))
     arguments = Arguments()
@@ -104,7 +106,7 @@ def test_chunks_partly_from_the_drain_before_are_joined(make):
     assert not flags.any()
 
 
-def test_orphans_are_dropped_and_counted_after_one_more_drain(make):
+def test_orphans_are_dropped_and_counted_after_one_more_drain(make: Any) -> None:
     """A chunk whose exec record was lost does not wait for ever."""
     arguments = Arguments()
     arguments.hold(make.chunk(7, 0, b"x"))
@@ -115,14 +117,14 @@ def test_orphans_are_dropped_and_counted_after_one_more_drain(make):
     assert arguments.orphans == 1
 
 
-def test_chunks_kept_are_bounded(make):
+def test_chunks_kept_are_bounded(make: Any) -> None:
     """A flood of orphans cannot fill the memory; each is counted."""
     arguments = Arguments()
     arguments.hold(make.records("exec_chunk", 5000))
     assert arguments.orphans == 5000 - 2048
 
 
-def test_invalid_utf8_in_a_chunk_is_replaced(make):
+def test_invalid_utf8_in_a_chunk_is_replaced(make: Any) -> None:
     """A character may also be split between the inline part and a chunk: then it is whole again."""
     text = b"a" * 511 + "é".encode() + b"\xff\0"
     record, chunks = split(make, 9, text)
@@ -131,7 +133,7 @@ def test_invalid_utf8_in_a_chunk_is_replaced(make):
     assert "é" in args.row(0).decode()
 
 
-def test_a_length_beyond_the_slot_is_not_believed(make):
+def test_a_length_beyond_the_slot_is_not_believed(make: Any) -> None:
     """Even a wrong record cannot make the reader run past a slot."""
     record, chunks = split(make, 9, argv(700))
     chunks[0]["length"] = 5000

@@ -1,5 +1,7 @@
 """Arrow IPC streams: what other readers find in them."""
 
+from typing import Any
+
 import nanoarrow
 import numpy as np
 import pyarrow as pa
@@ -23,8 +25,8 @@ ARROW = {
 }
 
 
-def random_columns(kind, count, rng):
-    columns = {}
+def random_columns(kind: str, count: int, rng: np.random.Generator) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
     for column in schema.KINDS[kind].columns:
         if column.type == "string":
             texts = ["".join(rng.choice(list("aé/ \0"), rng.integers(0, 40))) for _ in range(count)]
@@ -38,8 +40,8 @@ def random_columns(kind, count, rng):
     return columns
 
 
-def expected(kind, columns, count):
-    out = [{} for _ in range(count)]
+def expected(kind: str, columns: Any, count: int) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = [{} for _ in range(count)]
     for column in schema.KINDS[kind].columns:
         values = columns[column.name]
         for row in range(count):
@@ -52,7 +54,7 @@ def expected(kind, columns, count):
 
 @pytest.mark.parametrize("kind", schema.KINDS)
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 1000])
-def test_pyarrow_reads_back_what_was_encoded(kind, count):
+def test_pyarrow_reads_back_what_was_encoded(kind: str, count: int) -> None:
     """Schema, order, types, non-null, values: for every kind and odd sizes."""
     columns = random_columns(kind, count, np.random.default_rng(count))
     stream = arrow.Encoder(schema.KINDS[kind]).encode(count, columns)
@@ -72,14 +74,14 @@ def test_pyarrow_reads_back_what_was_encoded(kind, count):
     assert table.to_pylist() == expected(kind, columns, count)
 
 
-def test_nanoarrow_reads_it_too():
+def test_nanoarrow_reads_it_too() -> None:
     """A second, independent reader agrees on the number of rows."""
     columns = decode.rows("losses", 3, {"loss_cause": strings.constant("spool_full", 3)})
     stream = arrow.Encoder(schema.KINDS["losses"]).encode(3, columns)
     assert len(nanoarrow.ArrayStream.from_readable(stream).read_all()) == 3
 
 
-def test_one_encoder_writes_batches_of_any_size_one_after_another():
+def test_one_encoder_writes_batches_of_any_size_one_after_another() -> None:
     """Nothing of a batch stays in the template."""
     encoder = arrow.Encoder(schema.KINDS["losses"])
     for count in (5, 0, 100, 1):
@@ -95,7 +97,7 @@ def test_one_encoder_writes_batches_of_any_size_one_after_another():
         ("loss_cause", strings.constant("x", 2)),
     ],
 )
-def test_column_of_another_length_or_width_is_refused(name, value):
+def test_column_of_another_length_or_width_is_refused(name: str, value: Any) -> None:
     """A wrong buffer would be read as something else."""
     columns = decode.rows("losses", 3, {})
     columns[name] = value
@@ -103,7 +105,7 @@ def test_column_of_another_length_or_width_is_refused(name, value):
         arrow.Encoder(schema.KINDS["losses"]).encode(3, columns)
 
 
-def test_missing_column_is_refused():
+def test_missing_column_is_refused() -> None:
     """No column is ever left out."""
     columns = decode.rows("losses", 1, {})
     del columns["loss_count"]
@@ -112,7 +114,7 @@ def test_missing_column_is_refused():
 
 
 @given(st.integers(0, 40), st.integers(0, 2**32 - 1))
-def test_bools_are_packed_as_arrow_does(count, bits):
+def test_bools_are_packed_as_arrow_does(count: int, bits: int) -> None:
     """Bit i of the byte, lowest first."""
     flags = np.array([bool(bits >> index % 32 & 1) for index in range(count)], np.bool_)
     columns = decode.rows("gpu_events", count, {"gpu_device_simulated": flags})

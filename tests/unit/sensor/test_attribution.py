@@ -1,14 +1,17 @@
 """Cgroup paths as the runtimes make them, and what they say."""
 
+from typing import Any
+
 import pytest
 from limes.sensor.attribution import Labels, labels
 
 ID = "4f0c9c0d7a4c3e5b8f3a2d1e0c9b8a7f6e5d4c3b2a1908f7e6d5c4b3a2918070"
 POD = "1b9ea2f3-6c1d-4f4e-9a3a-2f7a5d0e8c11"
 POD_ = POD.replace("-", "_")
+BURSTABLE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD_}.slice"
 
 
-def container(runtime, **more):
+def container(runtime: str, **more: Any) -> Labels:
     return Labels(container_id=ID, container_runtime=runtime, **more)
 
 
@@ -21,8 +24,7 @@ CASES = {
     "docker, below it": (f"/docker/{ID}/init", container("docker")),
     "docker in docker": (f"/docker/{'0' * 64}/docker/{ID}", container("docker")),
     "containerd under Kubernetes, systemd driver": (
-        f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD_}.slice/"
-        f"cri-containerd-{ID}.scope",
+        f"{BURSTABLE}/cri-containerd-{ID}.scope",
         container("containerd", kubernetes_pod_uid=POD, systemd_unit=f"cri-containerd-{ID}.scope"),
     ),
     "guaranteed pod": (
@@ -103,6 +105,6 @@ CASES = {
 
 
 @pytest.mark.parametrize(("path", "expected"), CASES.values(), ids=CASES.keys())
-def test_path_says(path, expected):
+def test_path_says(path: str, expected: Any) -> None:
     """Each label as the runtime's own layout has it."""
     assert labels(path) == expected

@@ -1,5 +1,8 @@
 """The stages in order: what a pass sends, when, and that nothing is lost unsaid."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from limes.sensor import gpu, pipeline
@@ -7,8 +10,12 @@ from limes.sensor.errors import AbiMismatch
 from limes.sensor.source import GPU_CELL_DTYPE, HookState
 from limes.v1 import schema
 
+MakeRig = Callable[..., Any]
 
-def test_kinds_are_sent_in_the_order_in_which_they_refer_to_each_other(new_rig, make):
+
+def test_kinds_are_sent_in_the_order_in_which_they_refer_to_each_other(
+    new_rig: MakeRig, make: Any
+) -> None:
     """Within a flush: cgroups, execs, forks, exits, connections, GPU; numbers without a hole."""
     fork = make.records("process", 2, kind=schema.KINDS["process_forks"].number)
     ended = make.records("process", 3, kind=schema.KINDS["process_exits"].number)
@@ -33,7 +40,9 @@ def test_kinds_are_sent_in_the_order_in_which_they_refer_to_each_other(new_rig, 
     ]
 
 
-def test_first_events_after_a_quiet_spell_go_at_once_and_then_at_the_interval(new_rig, make):
+def test_first_events_after_a_quiet_spell_go_at_once_and_then_at_the_interval(
+    new_rig: MakeRig, make: Any
+) -> None:
     """Latency for the rare event, few batches for the steady stream."""
     rig = new_rig(*({"exec": make.execs(1)} for _ in range(10)))
     rig.step()
@@ -47,7 +56,7 @@ def test_first_events_after_a_quiet_spell_go_at_once_and_then_at_the_interval(ne
     assert len(rig.rows("process_execs")) == 4
 
 
-def test_many_rows_are_flushed_before_the_interval(new_rig, make):
+def test_many_rows_are_flushed_before_the_interval(new_rig: MakeRig, make: Any) -> None:
     """The row limit flushes whatever the time."""
     rig = new_rig(
         {},
@@ -63,7 +72,7 @@ def test_many_rows_are_flushed_before_the_interval(new_rig, make):
     assert len(rig.rows("connections")) == 33
 
 
-def test_records_are_released_to_the_kernel_after_each_drain(new_rig, make):
+def test_records_are_released_to_the_kernel_after_each_drain(new_rig: MakeRig, make: Any) -> None:
     """What is held for the flush is a copy: the ring's room is free again."""
     records = make.records("connection", 2, tgid=5)
     rig = new_rig({}, {"connection": records})
@@ -75,7 +84,7 @@ def test_records_are_released_to_the_kernel_after_each_drain(new_rig, make):
     assert rig.source.calls.count("release") == 3
 
 
-def test_chunks_that_come_a_drain_early_are_joined(new_rig, make):
+def test_chunks_that_come_a_drain_early_are_joined(new_rig: MakeRig, make: Any) -> None:
     """The kernel writes chunks before their exec: they wait for it."""
     args = b"a" * 512 + b"b" * 100
     record = make.execs(1, exec_id=9, args=args[:512])
@@ -88,7 +97,7 @@ def test_chunks_that_come_a_drain_early_are_joined(new_rig, make):
     assert not row["process_flags"] & schema.EXEC_F_ARGS_CUT
 
 
-def test_chunk_without_an_exec_is_counted_as_a_loss(new_rig, make):
+def test_chunk_without_an_exec_is_counted_as_a_loss(new_rig: MakeRig, make: Any) -> None:
     """An orphan is dropped one flush later, and a row of losses says so."""
     rig = new_rig({"exec_chunk": make.chunk(9, 0, b"x")}, {}, {"exec": make.execs(1)})
     for _ in range(5):
@@ -101,7 +110,7 @@ def test_chunk_without_an_exec_is_counted_as_a_loss(new_rig, make):
     )
 
 
-def test_kernel_counters_become_rows_by_difference(new_rig):
+def test_kernel_counters_become_rows_by_difference(new_rig: MakeRig) -> None:
     """Each growth is one row; no growth, no row."""
     rig = new_rig()
     counter = schema.COUNTERS[3]
@@ -111,14 +120,14 @@ def test_kernel_counters_become_rows_by_difference(new_rig):
     rig.source.losses = rig.source.losses.copy()
     rig.source.losses[3] = 12
     rig.step(1000)
-    rows = [row for row in rig.rows("losses")]
+    rows = rig.rows("losses")
     assert [(r["loss_stage"], r["loss_cause"], r["loss_count"]) for r in rows] == [
         ("kernel", counter.name, 5),
         ("kernel", counter.name, 7),
     ]
 
 
-def test_unknown_kind_in_the_process_ring_is_counted(new_rig, make):
+def test_unknown_kind_in_the_process_ring_is_counted(new_rig: MakeRig, make: Any) -> None:
     """A record that is neither fork nor exit is not decoded as one, nor dropped unsaid."""
     rig = new_rig({"process": make.records("process", 1, kind=99)})
     rig.step(1000)
@@ -127,14 +136,14 @@ def test_unknown_kind_in_the_process_ring_is_counted(new_rig, make):
     assert row["loss_cause"] == "unknown_record"
 
 
-def test_record_of_another_registry_version_stops_the_sensor(new_rig, make):
+def test_record_of_another_registry_version_stops_the_sensor(new_rig: MakeRig, make: Any) -> None:
     """Columns of another layout would be lies."""
     rig = new_rig({"exec": make.execs(1, version=schema.ABI_VERSION + 1)})
     with pytest.raises(AbiMismatch, match="Rebuild the BPF object"):
         rig.step()
 
 
-def test_hooks_are_sent_at_start_and_when_they_change(new_rig):
+def test_hooks_are_sent_at_start_and_when_they_change(new_rig: MakeRig) -> None:
     """A hook that stays as it is makes no second row."""
     rig = new_rig()
     hook = HookState(signal="exec", plan="tracepoint", hook="sched_process_exec", state="attached")
@@ -159,7 +168,7 @@ def test_hooks_are_sent_at_start_and_when_they_change(new_rig):
     )
 
 
-def test_heartbeat_comes_every_five_seconds(new_rig):
+def test_heartbeat_comes_every_five_seconds(new_rig: MakeRig) -> None:
     """Started, heartbeats, stopping."""
     rig = new_rig()
     rig.pipeline.start(rig.now_ns)
@@ -172,7 +181,7 @@ def test_heartbeat_comes_every_five_seconds(new_rig):
     assert rows[-1]["sensor_events"] == rows[-1]["event_seq"] - 1
 
 
-def test_finish_empties_the_source_after_detaching(new_rig, make):
+def test_finish_empties_the_source_after_detaching(new_rig: MakeRig, make: Any) -> None:
     """Nothing that the rings hold at the stop is left there."""
     rig = new_rig(*({"exec": make.execs(7)} for _ in range(5)))
     rig.pipeline.finish()
@@ -180,7 +189,7 @@ def test_finish_empties_the_source_after_detaching(new_rig, make):
     assert len(rig.rows("process_execs")) == 35
 
 
-def cells(**values):
+def cells(**values: int) -> Any:
     out = np.zeros(1, GPU_CELL_DTYPE)
     defaults = {"cgroup_id": 77, "exec_id": 4, "start_ns": 3 * 10**9, "tgid": 321}
     for name, value in {**defaults, **values}.items():
@@ -188,7 +197,7 @@ def cells(**values):
     return out
 
 
-def test_gpu_activity_is_the_difference_between_readings(new_rig):
+def test_gpu_activity_is_the_difference_between_readings(new_rig: MakeRig) -> None:
     """Monotonic counters become calls per interval; a quiet interval makes no row."""
     rig = new_rig()
     device = gpu.device_number(195, 3)
@@ -201,14 +210,14 @@ def test_gpu_activity_is_the_difference_between_readings(new_rig):
     assert rows[0]["event_boot_time_ns"] == 9
 
 
-def test_gpu_cells_are_read_before_the_rings(new_rig):
+def test_gpu_cells_are_read_before_the_rings(new_rig: MakeRig) -> None:
     """So the exec that a cell refers to is sent before the cell's row."""
     rig = new_rig()
     rig.step(2000)
     assert rig.source.calls[:2] == ["gpu_cells", "drain"]
 
 
-def test_exec_batches_are_bounded_by_rows_and_bytes():
+def test_exec_batches_are_bounded_by_rows_and_bytes() -> None:
     """Long arguments make short batches; every exec is in exactly one."""
     copied = np.full(5000, 120, np.uint32)
     copied[100:400] = 32768

@@ -124,7 +124,7 @@ CLEAN = [
 ]
 
 
-def words(text):
+def words(text: str) -> bytes:
     """A command line as the kernel has it; quotes group, as in a shell."""
     import shlex
 
@@ -136,7 +136,7 @@ def words(text):
 
 
 @pytest.mark.parametrize(("text", "secrets"), SECRETS.values(), ids=SECRETS.keys())
-def test_secret_is_replaced_and_nothing_else(text, secrets):
+def test_secret_is_replaced_and_nothing_else(text: str, secrets: list[str]) -> None:
     """The secret is gone; what stood around it is as it was."""
     argv = text.replace(" ", "\0").encode() + b"\0" if "PRIVATE" in text else words(text)
     if "PRIVATE" in text:
@@ -152,7 +152,7 @@ def test_secret_is_replaced_and_nothing_else(text, secrets):
 
 
 @pytest.mark.parametrize(("text", "secrets"), SECRETS.values(), ids=SECRETS.keys())
-def test_filter_over_the_batch_lets_every_secret_through(text, secrets):
+def test_filter_over_the_batch_lets_every_secret_through(text: str, secrets: list[str]) -> None:
     """The cheap look finds the row among others, so that the careful one sees it."""
     argv = text.encode() + b"\0" if "PRIVATE" in text else words(text)
     rows = [b"ls\0-l\0", argv, b"true\0"]
@@ -161,13 +161,13 @@ def test_filter_over_the_batch_lets_every_secret_through(text, secrets):
 
 
 @pytest.mark.parametrize("text", CLEAN)
-def test_near_miss_stays_as_it_is(text):
+def test_near_miss_stays_as_it_is(text: str) -> None:
     """Evidence is not destroyed for looking alike."""
     argv = words(text)
     assert redact.clean(argv) == argv
 
 
-def test_only_touched_rows_are_rewritten_and_flagged():
+def test_only_touched_rows_are_rewritten_and_flagged() -> None:
     """Other rows keep their bytes and flags."""
     rows = [words("ls -l"), words("tool --password hunter2"), words("grep password x")]
     column = strings.Strings(strings.offsets_of(np.array(list(map(len, rows)))), b"".join(rows))
@@ -187,7 +187,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=8), st.sampled_from([b"", b"\0"]))
-def test_whatever_is_replaced_was_let_through(pieces, joint):
+def test_whatever_is_replaced_was_let_through(pieces: list[bytes], joint: bytes) -> None:
     """The cheap look is a superset of the careful one."""
     argv = joint.join(pieces) + b"\0"
     column = strings.Strings(np.array([0, len(argv)], np.int32), argv)
@@ -195,12 +195,12 @@ def test_whatever_is_replaced_was_let_through(pieces, joint):
         assert redact.candidates(column).tolist() == [0]
 
 
-def test_an_empty_batch_has_no_candidates():
+def test_an_empty_batch_has_no_candidates() -> None:
     """No bytes, no work."""
     assert redact.candidates(strings.constant("", 3)).tolist() == []
 
 
-def test_a_secret_does_not_join_two_rows():
+def test_a_secret_does_not_join_two_rows() -> None:
     """The end of one command line and the start of the next are no option and value."""
     rows = [b"tool\0--password\0", b"hunter2\0"]
     column = strings.Strings(strings.offsets_of(np.array(list(map(len, rows)))), b"".join(rows))
@@ -210,7 +210,7 @@ def test_a_secret_does_not_join_two_rows():
 
 
 @given(st.binary(max_size=200))
-def test_cleaning_twice_changes_nothing_more(argv):
+def test_cleaning_twice_changes_nothing_more(argv: bytes) -> None:
     """What was replaced is not taken for another secret."""
     once = redact.clean(argv)
     assert redact.clean(once) == once
@@ -219,10 +219,12 @@ def test_cleaning_twice_changes_nothing_more(argv):
 @pytest.mark.timeout(20)  # a quadratic expression takes minutes
 @pytest.mark.parametrize(
     "part",
-    [b"password ", b"a-", b"://a:", b"x_", b"-p\0", b"key:", b"login\0", b"authorization: "]
-    + [b"eyJaaaaaaaaa-", b"-----BEGIN ", b"'", b"--a-", b"bearer ", b"\0-u", b"token=", b"sk-"],
+    [
+        *(b"password ", b"a-", b"://a:", b"x_", b"-p\0", b"key:", b"login\0", b"authorization: "),
+        *(b"eyJaaaaaaaaa-", b"-----BEGIN ", b"'", b"--a-", b"bearer ", b"\0-u", b"token=", b"sk-"),
+    ],
 )
-def test_hostile_argument_does_not_hold_the_sensor_up(part):
+def test_hostile_argument_does_not_hold_the_sensor_up(part: bytes) -> None:
     """No expression goes back over 32 KiB of near misses again and again."""
     for program in (b"docker\0", b"mysql\0", b"curl\0", b"x\0"):
         redact.clean(program + part * (32768 // len(part)))
