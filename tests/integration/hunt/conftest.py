@@ -24,8 +24,7 @@ from limes.control.store.writer import Writer
 MakeEvents = Callable[..., pa.Table]
 
 NODE = Source("node-17", "boot-1", 1_760_000_000_000_000_000)
-JOB = "/slurm/job_4711/step_0"
-CGROUPS = {11: "/slurm/job_4710/step_0", 12: JOB, 13: "/slurm/job_4712/step_0"}
+CGROUPS = {n: f"/slurm/job_{4699 + n}/step_0" for n in (11, 12, 13)}
 SECOND = 1_000_000_000
 START = datetime(2026, 3, 1, 3, 40, tzinfo=UTC).replace(tzinfo=None)
 
@@ -251,8 +250,8 @@ def raise_alert(store: Store, number: int, rule: str, severity: str) -> None:
                 NODE.host_id,
                 NODE.boot_id,
                 12,
-                JOB,
-                ["/slurm/job_4711", "/slurm", "/"],
+                "/slurm/job_4711",
+                ["/slurm", "/"],
                 9204,
                 204,
                 [],

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 NULL: Final = "-"
-JSON: Final = msgspec.json.Encoder(decimal_format="number")
+JSON: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
 def notes(result: HuntResult) -> list[str]:
@@ -41,7 +41,9 @@ def notes(result: HuntResult) -> list[str]:
 
 def rich_table(table: pa.Table, *, title: str | None = None) -> Table:
     """Return the rows as a rich table; numbers to the right, absent values as "-"."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for field in table.schema:
         right = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
         right = right or pa.types.is_floating(field.type)

@@ -49,7 +49,7 @@ timeline AS (
         1 AS place,
         process_pid,
         process_executable,
-        'ran ' || process_command_line AS what
+        'ran ' || process_command_line[:60] AS what
     FROM hunt.process_execs
     SEMI JOIN inside USING (host_id, boot_id, cgroup_id)
     UNION ALL
@@ -92,6 +92,6 @@ SELECT
     strftime(event_time, '%H:%M:%S.%g') AS "at",
     process_pid AS pid,
     parse_filename(process_executable) AS program,
-    what[:64] AS what
+    what
 FROM timeline
 ORDER BY event_time, place, process_pid, what;
