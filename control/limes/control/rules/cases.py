@@ -21,6 +21,7 @@ from limes.control.rules.scratch import Scratch
 
 Order = Literal["together", "one_by_one", "images_last", "backwards"]
 ORDERS: Final[tuple[Order, ...]] = ("together", "one_by_one", "images_last", "backwards")
+BROKEN: Final = "the rule cannot run"
 _NAMING: Final = ("cgroup_events", "process_execs")
 
 
@@ -49,6 +50,7 @@ class Case:
     name: str
     path: Path
     policy: Policy
+    given: tuple[tuple[str, dict[str, Any]], ...]
     events: tuple[Event, ...]
     expect: tuple[dict[str, Any], ...]
 
@@ -120,7 +122,7 @@ def run_case(scratch: Scratch, rules: Sequence[Rule], case: Case, order: Order) 
     finally:
         engine.close()
     if case.rule in failing:
-        return f"the rule failed: {failing[case.rule]}"
+        return f"{BROKEN}: {failing[case.rule]}"
     with scratch.store.cursor() as cursor:
         alerts = [alert for alert in list_alerts(cursor) if alert.rule == case.rule]
     return difference(case.expect, alerts)
@@ -184,6 +186,7 @@ def _case(rule: Rule, path: Path, file: CasesFile, entry: CaseEntry) -> Case:
         name=entry.name,
         path=path,
         policy=check_policy(entry.policy or file.policy, source=f"{path} ({entry.name})"),
+        given=tuple(next(iter(item.items())) for item in entry.given),
         events=events,
         expect=entry.expect,
     )

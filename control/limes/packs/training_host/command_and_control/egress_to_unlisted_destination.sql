@@ -23,9 +23,9 @@ WHERE
     AND NOT ip_is_internal(c.destination_ip_value) -- key: internal networks are not egress
     -- Resolvers connect datagram sockets to port 0 to learn a source address; nothing is sent.
     AND c.destination_port <> 0 -- key: asking for a route is not egress
-    AND NOT policy_allows( -- key: listed destinations are agreed
+    AND NOT policy_allows( -- key begin: listed destinations are agreed
         j.job_class, c.destination_ip_value, c.destination_port, c.process_executable
-    ) -- end key
+    ) -- key end
 -- One row an image is enough, the first of five minutes.
 QUALIFY row_number() OVER (
     PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id,

@@ -46,15 +46,16 @@ tcp AS (
         AND s.network_transport = 'tcp' -- key: a DNS query is not a forward
 ),
 
+-- ssh reaches its peer itself, or through a proxy command that it started.
 peers AS (
     SELECT t.*
     FROM tcp AS t
     WHERE
-        t.process_exec_id = t.client
+        TRUE
         AND NOT ip_is_loopback(t.destination_ip_value) -- key: a peer is another host
-        AND NOT policy_allows( -- key: git over ssh to a listed forge is quiet
+        AND NOT policy_allows( -- key begin: git over ssh to a listed forge is quiet
             t.job_class, t.destination_ip_value, t.destination_port, t.process_executable
-        ) -- end key
+        ) -- key end
 )
 
 SELECT
@@ -63,12 +64,12 @@ SELECT
     u.boot_id,
     u.cgroup_id,
     u.job_cgroup_path AS cgroup_path,
-    p.process_entity_id,
-    p.process_exec_id,
+    if(p.process_exec_id = p.client, p.process_entity_id, p.process_parent_entity_id) AS process_entity_id,
+    p.client AS process_exec_id,
     format(
-        '{} is connected to {} port {} and passes traffic on to {} port {}',
-        p.process_executable, p.destination_ip, p.destination_port,
-        u.destination_ip, u.destination_port
+        'ssh is connected to {} port {} (by {}), and {} passes traffic on to {} port {}',
+        p.destination_ip, p.destination_port, p.process_executable,
+        u.process_executable, u.destination_ip, u.destination_port
     ) AS summary,
     [
         evidence_id('connections', p.sensor_epoch, p.event_seq),
@@ -88,7 +89,7 @@ WHERE
     -- A name service may be asked before; a forward is used after.
     AND u.event_boot_time_ns >= p.event_boot_time_ns -- key: in this order
 QUALIFY row_number() OVER (
-    PARTITION BY u.host_id, u.boot_id, u.job_cgroup_path, p.process_exec_id,
+    PARTITION BY u.host_id, u.boot_id, u.job_cgroup_path, p.client,
         time_bucket(INTERVAL 5 MINUTES, greatest(u.event_time, p.event_time))
     ORDER BY greatest(u.event_time, p.event_time)
 ) = 1

@@ -13,45 +13,39 @@ WITH started AS (
         x.process_command_line,
         x.sensor_epoch,
         x.event_seq,
-        rtrim(x.process_args, chr(0)) AS args,
-        regexp_matches(x.process_executable, '/ssh$') AS is_ssh
+        regexp_matches(x.process_executable, '/ssh$') AS is_ssh,
+        -- What ssh takes for its own: options, one destination, options. After that comes the remote
+        -- command, of which nothing counts. Flags without a value may share a word with one that has it.
+        regexp_extract(
+            rtrim(x.process_args, chr(0)),
+            '^[^\x00]*'
+            || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]([^\x00]+|\x00[^\x00]*)|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+)*' -- key: options before the destination
+            || '((\x00--)?\x00[^-\x00][^\x00]*' -- key begin: options after the destination
+            || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]([^\x00]+|\x00[^\x00]*)|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+)*)?' -- key end
+        ) AS own_args
     FROM new_process_execs AS x
     INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
 ),
 
--- Arguments are read as ssh reads them: options, one destination, options, then a remote command,
--- of which nothing counts. Flags without a value may stand before one with a value, in one word.
-marked AS (
+-- One row an option that has a value.
+options AS (
     SELECT
         *,
-        regexp_matches(
-            args,
-            '^[^\x00]*'
-            || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcEeFIiJlmOoPpQS]([^\x00]+|\x00[^\x00]*))*'
-            || '((\x00--)?\x00[^-\x00][^\x00]*'
-            || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcEeFIiJlmOoPpQS]([^\x00]+|\x00[^\x00]*))*)?'
-            || '\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[RLDwW]'
-        ) AS by_flag,
-        regexp_matches(
-            args,
-            '^[^\x00]*'
-            || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]([^\x00]+|\x00[^\x00]*))*'
-            || '((\x00--)?\x00[^-\x00][^\x00]*'
-            || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]([^\x00]+|\x00[^\x00]*))*)?'
-            || '\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*o\x00?[\s"]*'
-            || '((?i:remoteforward|localforward|dynamicforward)[\s"]*[=\s]'
-            || '|(?i:tunnel)[\s"]*[=\s][\s"=]*(?i:yes|point-to-point|ethernet))'
-        ) AS by_option,
-        -- A copy of ssh under another name: the value of -R or -L has a shape that few others use.
-        regexp_matches(
-            args,
-            '\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[RL]\x00?([^\x00/]*:)?\d+:[^\x00/]+:\d+(\x00|$)'
-        )
-        AND regexp_matches(
-            args,
-            '\x00[^-@/:\x00]+@[^/\x00]+(\x00|$)|\x00-[46AaCfgkMNnqTtvXxYy]*N[46AaCfgkMNnqTtvXxYyRL]*(\x00|$)'
-        ) AS by_shape
+        unnest(
+            regexp_extract_all(
+                own_args,
+                '\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]([^\x00]+|\x00[^\x00]*)'
+            )
+        ) AS option
     FROM started
+),
+
+named AS (
+    SELECT
+        *,
+        regexp_extract(option, '^\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*([A-Za-z])', 1) AS letter,
+        regexp_extract(option, '(?s)^\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[A-Za-z]\x00?(.*)$', 1) AS value
+    FROM options
 )
 
 SELECT
@@ -65,9 +59,38 @@ SELECT
     format('{} was started to open a tunnel: {}', process_executable, process_command_line[:300]) AS summary,
     [evidence_id('process_execs', sensor_epoch, event_seq)] AS evidence,
     FALSE AS simulated_device
-FROM marked
+FROM named
 WHERE
-    FALSE
-    OR (is_ssh AND by_flag) -- key: -R, -L, -D, -w, -W
-    OR (is_ssh AND by_option) -- key: -o RemoteForward and its like
-    OR (NOT is_ssh AND by_shape) -- key: a renamed ssh
+    (
+        is_ssh
+        AND (
+            FALSE
+            OR letter = 'R' -- key: remote forward, or a proxy for the other side
+            OR letter = 'L' -- key: local forward
+            OR letter = 'D' -- key: proxy
+            OR letter = 'w' -- key: tunnel device
+            OR letter = 'W' -- key: standard input and output
+            OR (
+                letter = 'o'
+                AND (
+                    FALSE
+                    OR regexp_matches(value, '(?i)^[\s"]*(remote|local|dynamic)forward[\s"]*[=\s]') -- key: forwards by -o
+                    OR regexp_matches(value, '(?i)^[\s"]*tunnel[\s"]*[=\s][\s"=]*(yes|point-to-point|ethernet)') -- key: tunnel device by -o
+                )
+            )
+        )
+    )
+    -- A copy of ssh under another name: a forward with a port at both ends, and a login or -N.
+    OR (
+        FALSE
+        OR ( -- key begin: a renamed ssh
+            NOT is_ssh
+            AND letter IN ('R', 'L')
+            AND regexp_matches(value, '^([^/]*:)?\d+:[^/]+:\d+$') -- key: the shape of a forward
+            AND regexp_matches(
+                own_args,
+                '\x00[^-@/:\x00]+@[^/\x00]+(\x00|$)|\x00-[1246AaCfgKkMNnqsTtvXxYyRL]*N'
+            )
+        ) -- key end
+    )
+QUALIFY row_number() OVER (PARTITION BY host_id, boot_id, process_exec_id ORDER BY letter) = 1

@@ -27,6 +27,6 @@ WHERE
         OR c.destination_ip = '100.100.100.200' -- key: Alibaba Cloud
     )
     -- Training code that asks on purpose, such as a storage client, is listed in the policy.
-    AND NOT policy_allows( -- key: agreed lookups are quiet
+    AND NOT policy_allows( -- key begin: agreed lookups are quiet
         j.job_class, c.destination_ip_value, c.destination_port, c.process_executable
-    ) -- end key
+    ) -- key end

@@ -29,13 +29,13 @@ attempts AS (
         c.event_time >= window_start()
         AND ip_is_internal(c.destination_ip_value) -- key: egress has a rule of its own
         -- An open connection reports its progress for days; that is not probing.
-        AND c.event_action IN ( -- key: attempts and their results count, progress does not
+        AND c.event_action IN ( -- key begin: attempts and their results count, progress does not
             'connection_attempted', 'connection_established', 'connection_failed'
-        ) -- end key
+        ) -- key end
         -- The peers of a cluster are listed in the policy: collective libraries talk to all of them.
-        AND NOT policy_allows( -- key: listed peers are agreed
+        AND NOT policy_allows( -- key begin: listed peers are agreed
             j.job_class, c.destination_ip_value, c.destination_port, c.process_executable
-        ) -- end key
+        ) -- key end
     GROUP BY c.host_id, c.boot_id, j.job_cgroup_path, c.destination_ip, c.destination_port, slot
 ),
 

@@ -21,11 +21,11 @@ suspects AS (
         TRUE
         -- Lost with its exec, it may be the trainer as well: the loss is counted, not guessed at.
         AND c.process_executable <> 'unattributed' -- key: an unknown image is not judged
-        AND NOT EXISTS ( -- key: the trainer itself
+        AND NOT EXISTS ( -- key begin: the trainer itself
             SELECT 1
             FROM policy_trainers AS t
             WHERE t.job_class = j.job_class AND t.process_executable = c.process_executable
-        ) -- end key
+        ) -- key end
     QUALIFY row_number() OVER (
         PARTITION BY c.host_id, c.boot_id, j.job_cgroup_path, c.process_exec_id,
             time_bucket(INTERVAL 5 MINUTES, c.event_time)
@@ -81,10 +81,10 @@ SELECT
 FROM suspects AS s
 WHERE
     TRUE
-    AND NOT EXISTS ( -- key: what the trainer started
+    AND NOT EXISTS ( -- key begin: what the trainer started
         SELECT 1
         FROM declared AS d
         WHERE d.host_id = s.host_id
             AND d.image = s.process_exec_id
             AND d.job_cgroup_path = s.job_cgroup_path
-    ) -- end key
+    ) -- key end

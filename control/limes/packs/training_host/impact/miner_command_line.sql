@@ -35,7 +35,7 @@ WHERE
     )
     -- These print or search what they are given and run nothing of it. Only where the system keeps
     -- them: a miner may call itself grep.
-    AND NOT regexp_matches( -- key: printing is not mining
+    AND NOT regexp_matches( -- key begin: printing is not mining
         process_executable,
         '^(/usr|/usr/local)?/bin/([ef]?grep|rg|ag|ack|echo|printf|cat|head|tail|less|more|ls|find|fd|sed|gawk|mawk|sort|uniq|wc|cut|tr|tee|diff|cmp|file|stat|strings|xxd|od|base64|jq|git|man|vim?|nano|touch|mkdir|rm|cp|mv)$'
-    ) -- end key
+    ) -- key end
