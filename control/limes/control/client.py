@@ -3,7 +3,7 @@
 Every failure is a ControlError of one line; no gRPC error leaves this module.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,11 @@ MESSAGE_BYTES: Final = 64 << 20
 CONNECT_SECONDS: Final = 5.0
 CALL_SECONDS: Final = 30.0
 # The words gRPC has for a handshake that failed on the server's certificate.
-HANDSHAKE_WORDS: Final = ("CERTIFICATE_VERIFY_FAILED", "Ssl handshake failed", "hostname")
+HANDSHAKE_WORDS: Final = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "Ssl handshake failed",
+    "Hostname Verification",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ class ControlClient:
             answer = self._admin.GetStatus(request, timeout=timeout)
             return answer
 
-    def tail(self, kinds: Sequence[str] = ()) -> Iterator[TailBatch]:
+    def tail(self, kinds: Sequence[str] = ()) -> Generator[TailBatch, None, None]:
         """Return events as they are committed, until the server stops or the iterator is closed.
 
         Nothing that is committed after this returned is missed. `kinds` is empty for all.
@@ -100,7 +104,7 @@ class ControlClient:
             call.initial_metadata()  # the server sends it once it has subscribed
         return self._batches(call)
 
-    def _batches(self, call: grpc.Call) -> Iterator[TailBatch]:
+    def _batches(self, call: grpc.Call) -> Generator[TailBatch, None, None]:
         with self._errors():
             try:
                 for response in call:

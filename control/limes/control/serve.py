@@ -99,13 +99,18 @@ class ControlPlane:
             add(servicer, self._server)  # type: ignore[no-untyped-call]
 
     def _bind(self, credentials: grpc.ServerCredentials) -> int:
+        address = self._config.listen
+        reason = why_not(address)  # first: gRPC would say it in lines of its own
         try:
-            return int(self._server.add_secure_port(self._config.listen, credentials))
+            port = 0 if reason else int(self._server.add_secure_port(address, credentials))
         except RuntimeError as error:
+            port, reason = 0, str(error)
+        if not port:
             raise ConfigError(
-                f"Cannot listen on {self._config.listen}: {why_not(self._config.listen)}. "
+                f"Cannot listen on {address}: {reason}. "
                 "Stop what uses it, or give another address with --listen."
-            ) from error
+            )
+        return port
 
     def start(self) -> None:
         self.writer.start()
@@ -204,17 +209,21 @@ def read(path: Path) -> bytes:
 
 
 def why_not(address: str) -> str:
-    """Return why the system does not let us listen at `address`."""
+    """Return why the system does not let us listen at `address`; empty when it does."""
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return "it is not of the form host:port"
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-    except (OSError, ValueError) as error:
+            probe.listen()
+    except (OSError, OverflowError) as error:
         return str(getattr(error, "strerror", None) or error)
-    return "the address is not of the form host:port"
+    return ""
 
 
 def notify(state: str) -> None:

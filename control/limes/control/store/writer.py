@@ -35,16 +35,14 @@ LOG = structlog.get_logger()
 BATCH_REFUSED: Final = "ingest.batch_refused"
 ROLLBACK_REFUSED: Final = "store.rollback_refused"
 
-# Causes that are not the data's fault: nothing more can be committed.
-FATAL_ERRORS: Final = (
-    duckdb.IOException,
-    duckdb.OutOfMemoryException,
-    duckdb.FatalException,
-    duckdb.InternalException,
-    duckdb.ConnectionException,
+# What an insert raises when the fault lies in one batch. All else, and whatever a commit raises (a
+# full disk among it), stops the writer: to call good batches malformed would lose them.
+REFUSALS: Final = (
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.InvalidInputException,
+    pa.ArrowException,
 )
-# Causes that lie in one batch.
-REFUSALS: Final = (duckdb.Error, pa.ArrowException)
 # After a commit the writer rests for this many times its length, so that many small batches share
 # one; a single event after a pause is committed at once.
 REST: Final = 3.0
@@ -148,11 +146,10 @@ class Writer:
                 self._commit(entries)
                 ended = time.monotonic()
                 rest_until = ended + min(REST * (ended - began), self._group_seconds)
-        except FATAL_ERRORS as error:
-            self._fail(error)
         except BaseException as error:
             self._fail(error)  # a server whose writer is dead must not go on taking events
-            raise
+            if not isinstance(error, (duckdb.Error, StoreError)):
+                raise
 
     def _collect(self, rest_until: float) -> list[Item]:
         """Wait for entries, then for the end of the rest or a full group; empty when closing."""
@@ -178,8 +175,6 @@ class Writer:
         """Store `entries` in one transaction; when one is refused, each in its own."""
         try:
             self._store_group(entries)
-        except FATAL_ERRORS:
-            raise
         except REFUSALS as error:
             if len(entries) > 1:
                 for entry in entries:
@@ -190,7 +185,7 @@ class Writer:
     def _refused(self, entry: Item, error: Exception) -> None:
         reason = str(error).splitlines()[0]
         if not isinstance(entry, Batch):
-            raise duckdb.InternalException(reason) from error
+            raise StoreError(reason) from error
         LOG.error(BATCH_REFUSED, host_id=entry.source.host_id, kind=entry.kind, error=reason)
         lost = malformed(
             entry.source, entry.peer, entry.first_seq, entry.last_seq, entry.kind_number
@@ -208,7 +203,7 @@ class Writer:
                 self._insert_hellos(hellos, now)
                 if group.last:
                     commit = self._insert(group, now)
-                self._connection.commit()
+                self._end_transaction()
             except BaseException:
                 self._roll_back()
                 raise
@@ -217,6 +212,12 @@ class Writer:
         for entry in entries:
             if isinstance(entry, Goodbye):
                 entry.peer.finish()
+
+    def _end_transaction(self) -> None:
+        try:
+            self._connection.commit()
+        except duckdb.Error as error:
+            raise StoreError(str(error).splitlines()[0]) from error
 
     def _roll_back(self) -> None:
         try:
