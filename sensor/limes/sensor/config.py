@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -110,10 +110,12 @@ def load_config(
     overrides: Mapping[str, object] | None = None,
     *,
     environment: Mapping[str, str] | None = None,
+    settings: Sequence[str] = (),
 ) -> SensorConfig:
-    """Return the configuration from the file at `path`, the environment and `overrides`.
+    """Return the configuration from the file at `path`, the environment, `overrides`, `settings`.
 
-    Overrides of None are left out. Raises ConfigError, naming the file or variable and the key.
+    Overrides of None are left out; settings are texts KEY=VALUE. Raises ConfigError, naming the
+    file, variable or setting, and the key.
     """
     found: dict[str, Any] = {}
     if path is not None:
@@ -126,6 +128,12 @@ def load_config(
     for name, value in (overrides or {}).items():
         if value is not None:
             found[name] = str(value) if isinstance(value, Path) else value
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"Cannot parse the setting {setting!r}: write KEY=VALUE.")
+        found[key] = _value(setting, value)
+        _convert(found, setting)
     config = _convert(found, "the command line")
     _check(config)
     return config
@@ -142,15 +150,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"Cannot parse configuration {path}: {error}. Mend that line.") from error
 
 
-def _value(variable: str, text: str) -> object:
-    """The value of a variable: a list in TOML's form, else the text itself."""
+def _value(source: str, text: str) -> object:
+    """The value of a variable or setting: a list in TOML's form, else the text itself."""
     if not text.startswith("["):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"Cannot parse {variable}={text!r}: {error}. Write a list as TOML does."
+            f"Cannot parse {text!r} of {source}: {error}. Write a list as TOML does."
         ) from error
 
 
