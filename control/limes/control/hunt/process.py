@@ -26,7 +26,9 @@ STDERR_BYTES: Final = 4096
 ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
-    # Both would reserve address space by the core, of which a worker has little.
+    # A worker's address space is limited: Arrow's own pool would reserve 1 GiB of it, the others
+    # some of it for each core.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
     "OPENBLAS_NUM_THREADS": "1",
 }
