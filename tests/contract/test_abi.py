@@ -38,26 +38,11 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     names = [f"evt_{name}" for name in schema.RECORDS] + ["evt_header"]
     source.write_text('#include "event.h"\n' + "".join(f"struct {n} {n};\n" for n in names))
     multiarch = sysconfig.get_config_var("MULTIARCH")
-    subprocess.run(
-        [
-            "clang",
-            "-O2",
-            "-g",
-            "-target",
-            "bpf",
-            "-D__bpf__",
-            "-include",
-            "linux/types.h",
-            f"-I{ROOT / 'bpf/include'}",
-            f"-I/usr/include/{multiarch}",
-            "-c",
-            str(source),
-            "-o",
-            str(folder / "types.o"),
-        ],
-        check=True,
-    )
-    return structures(folder / "types.o") | structures(OBJECT)
+    includes = [f"-I{ROOT / 'bpf/include'}", f"-I/usr/include/{multiarch}"]
+    flags = ["-O2", "-g", "-target", "bpf", "-D__bpf__", "-include", "linux/types.h", *includes]
+    output = folder / "types.o"
+    subprocess.run(["clang", *flags, "-c", str(source), "-o", str(output)], check=True)
+    return structures(output) | structures(OBJECT)
 
 
 def flat(structure: dict[str, Any], types: dict[str, dict[str, Any]]) -> dict[str, int]:
