@@ -1,0 +1,94 @@
+"""`limes alerts`: what the rules found."""
+
+from typing import Annotated
+
+import typer
+from limes.cli import options
+from limes.cli.commands import NO, command, group
+from limes.cli.output import Form, note
+
+app = group("alerts", "Read what the rules found.")
+
+After = Annotated[
+    int, typer.Option("--after", min=0, help="Only alerts with a higher number than this.")
+]
+
+
+@command(app, "list", "limes alerts list --json")
+def list_(
+    after: After = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most alerts to show.")] = 1000,
+    as_json: options.AsJson = False,
+    as_csv: options.AsCsv = False,
+    state: options.State = options.DEFAULT_STATE,
+    control: options.Control = None,
+    ca: options.Ca = None,
+    certificate: options.Certificate = None,
+    key: options.Key = None,
+) -> None:
+    """List alerts in the order in which they were raised."""
+    form = Form.of(as_json=as_json, as_csv=as_csv)
+    from limes.cli.connect import client
+    from limes.cli.show.alerts import show_list
+
+    with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
+        show_list(connection.list_alerts(after_number=after, limit=limit), form)
+
+
+@command(app, "follow", "limes alerts follow --json")
+def follow(
+    after: After = 0,
+    count: Annotated[
+        int, typer.Option("--count", min=0, help="End after so many; 0 goes on until Ctrl-C.")
+    ] = 0,
+    as_json: options.AsJson = False,
+    state: options.State = options.DEFAULT_STATE,
+    control: options.Control = None,
+    ca: options.Ca = None,
+    certificate: options.Certificate = None,
+    key: options.Key = None,
+) -> None:
+    """Show each alert as it is raised, after those that there are."""
+    form = Form.of(as_json=as_json, as_csv=False)
+    from itertools import islice
+
+    from limes.cli.connect import client, until_interrupted
+    from limes.cli.show.alerts import show_alert
+
+    with (
+        until_interrupted(),
+        client(state, control, ca=ca, certificate=certificate, key=key) as connection,
+    ):
+        for alert in islice(connection.follow_alerts(after_number=after), count or None):
+            show_alert(alert, form)
+
+
+@command(app, "show", "limes alerts show 1")
+def show(
+    alert: Annotated[str, typer.Argument(help="Number of the alert, or its id.")],
+    as_json: options.AsJson = False,
+    state: options.State = options.DEFAULT_STATE,
+    control: options.Control = None,
+    ca: options.Ca = None,
+    certificate: options.Certificate = None,
+    key: options.Key = None,
+) -> None:
+    """Show one alert with its process tree and evidence.
+
+    Exit code 1 when there is no such alert.
+    """
+    form = Form.of(as_json=as_json, as_csv=False)
+    from limes.cli.connect import client
+    from limes.cli.show.alerts import show_alert
+
+    numbered = alert.isdigit() and len(alert) < 20
+    with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
+        if numbered:
+            found = connection.list_alerts(after_number=max(0, int(alert) - 1), limit=1)
+            found = [each for each in found if each.number == int(alert)]
+        else:
+            found = connection.list_alerts(alert_id=alert, limit=1)
+    if not found:
+        note(f"There is no alert {alert}. `limes alerts list` shows all.")
+        raise typer.Exit(NO)
+    show_alert(found[0], form)

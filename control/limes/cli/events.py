@@ -1,0 +1,43 @@
+"""`limes events`: events as the control plane commits them."""
+
+from typing import Annotated
+
+import typer
+from limes.cli import options
+from limes.cli.commands import command
+from limes.cli.output import Form
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the command to `limes`."""
+    command(app, "events", "limes events --kind connections --json")(events)
+
+
+def events(
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Only this kind (docs/events.md); repeatable."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", min=0, help="End after so many; 0 goes on until Ctrl-C.")
+    ] = 0,
+    as_json: options.AsJson = False,
+    state: options.State = options.DEFAULT_STATE,
+    control: options.Control = None,
+    ca: options.Ca = None,
+    certificate: options.Certificate = None,
+    key: options.Key = None,
+) -> None:
+    """Show events as they are committed, from now on.
+
+    One line an event for people; with --json every column. For what was before, use `limes hunt`.
+    """
+    form = Form.of(as_json=as_json, as_csv=False)
+    from limes.cli.connect import client, until_interrupted
+    from limes.cli.show.events import follow
+
+    with (
+        until_interrupted(),
+        client(state, control, ca=ca, certificate=certificate, key=key) as connection,
+    ):
+        follow(connection.tail(kind or ()), form, count)

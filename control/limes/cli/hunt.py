@@ -1,0 +1,74 @@
+"""`limes hunt`: one SELECT over what the sensors saw."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from limes.cli import options
+from limes.cli.commands import command
+from limes.cli.errors import UsageError
+from limes.cli.output import Form
+
+EXAMPLE = "limes hunt 'SELECT process_executable, count(*) FROM hunt.process_execs GROUP BY ALL'"
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the command to `limes`."""
+    command(app, "hunt", EXAMPLE)(hunt)
+
+
+def hunt(
+    sql: Annotated[
+        str | None, typer.Argument(help="One SELECT over the views of schema hunt.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Read the SELECT from here; - is standard input.")
+    ] = None,
+    as_json: options.AsJson = False,
+    as_csv: options.AsCsv = False,
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, help="Most rows. Default: the server's.")
+    ] = 0,
+    timeout: Annotated[
+        int, typer.Option("--timeout", min=0, help="Seconds it may run. Default: the server's.")
+    ] = 0,
+    max_age: Annotated[
+        int | None,
+        typer.Option("--max-age", min=0, help="Oldest snapshot that will do, in seconds."),
+    ] = None,
+    state: options.State = options.DEFAULT_STATE,
+    control: options.Control = None,
+    ca: options.Ca = None,
+    certificate: options.Certificate = None,
+    key: options.Key = None,
+) -> None:
+    """Ask in SQL what happened: processes, connections, GPU use, alerts.
+
+    The views are in docs/events.md. It runs in a locked-down process on the server, on a snapshot
+    whose age is said, within limits that are named when they cut.
+    """
+    form = Form.of(as_json=as_json, as_csv=as_csv)
+    question = _question(sql, file)
+    from limes.cli.connect import client
+    from limes.cli.show.hunts import show_answer
+
+    with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
+        answer = connection.hunt(
+            question, timeout_seconds=timeout, max_rows=rows, max_age_seconds=max_age
+        )
+    show_answer(answer, form)
+
+
+def _question(sql: str | None, file: Path | None) -> str:
+    if (sql is None) == (file is None):
+        raise UsageError("A hunt needs its SELECT once: as the argument, or with --file.")
+    if file is None:
+        return sql or ""
+    if str(file) == "-":
+        return sys.stdin.read()
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"Cannot read the hunt {file}: {reason}. Name a file of SQL.") from error

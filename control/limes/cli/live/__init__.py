@@ -1,0 +1,1 @@
+"""`limes up` and `limes replay`: real processes started, watched, judged and stopped."""

@@ -1,0 +1,55 @@
+"""Owns what `limes up` makes on first start: a private authority and the three certificates.
+
+Invariant: what is there and good is used as it is; a certificate that expired is issued anew, an
+authority never is.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+from limes.cli.errors import CommandError
+from limes.control import ca
+from limes.control.errors import CertificateError
+
+ADMIN = "admin"
+CONTROL = "control"
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state directory, for its owner only, and its folder of logs."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state / "log").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"Cannot use {state} as the state directory: {error.strerror}. Give another: --state."
+        ) from error
+    if not os.access(state, os.W_OK):
+        raise CommandError(
+            f"Cannot use {state} as the state directory: this user may not write there. "
+            "Run as its owner, or give another: --state."
+        )
+
+
+def prepare(state: Path, host_id: str) -> bool:
+    """Make sure that there are certificates for all roles; True when the authority is new."""
+    fresh = not ca.ca_files(state).certificate.exists()
+    if fresh:
+        ca.init(state)
+    for name, role in ((CONTROL, "control"), (host_id, "sensor"), (ADMIN, "analyst")):
+        _ensure(state, name, role)
+    return fresh
+
+
+def host_name() -> str:
+    """Return the name by which this host's sensor goes."""
+    return socket.gethostname()
+
+
+def _ensure(state: Path, name: str, role: str) -> None:
+    files = ca.files(state, name)
+    try:
+        ca.check(files.certificate, files.key, ca.ca_files(state).certificate, role)
+    except CertificateError:
+        ca.issue(state, name, role)

@@ -1,0 +1,202 @@
+"""Owns one run of control plane and sensor as real processes, from certificates to their end.
+
+Invariant: the sensor starts after the control plane serves and is watched, and stops before it.
+"""
+
+import json
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from limes.cli import connect
+from limes.cli.errors import ChildError
+from limes.cli.live import certificates
+from limes.cli.live.children import Child
+from limes.cli.live.report import Reporter, Start
+from limes.cli.live.watch import Watch
+from limes.cli.options import DEFAULT_ADDRESS
+from limes.control.client import ControlClient
+
+CONTROL_READY: Final = "control.ready"
+SENSOR_READY: Final = "sensor.ready"
+CONNECTED: Final = "publish.connected"
+REFUSED: Final = "publish.refused"
+SETTLE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorOptions:
+    """What the sensor is told beside state and address."""
+
+    scope: tuple[str, ...] = ()
+    plan: str | None = None
+    loader: str | None = None
+    syscall_hooks: bool | None = None
+    whole_host_syscall_hooks: bool = False
+    gpu_nodes: tuple[Mapping[str, object], ...] = ()
+    replay: Path | None = None
+    record: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Return them as flags of `limes sensor run`."""
+        found: list[str] = []
+        for path in self.scope:
+            found += ["--scope", path]
+        for flag, value in (
+            ("--plan", self.plan),
+            ("--loader", self.loader),
+            ("--replay", self.replay),
+            ("--record", self.record),
+        ):
+            if value is not None:
+                found += [flag, str(value)]
+        if self.syscall_hooks is not None:
+            found.append("--syscall-hooks" if self.syscall_hooks else "--no-syscall-hooks")
+        return found
+
+    def environment(self) -> dict[str, str]:
+        """Return what has no flag as variables; a JSON string is a TOML string too."""
+        found = {}
+        if self.gpu_nodes:
+            nodes = (
+                ", ".join(f"{key} = {json.dumps(value)}" for key, value in node.items())
+                for node in self.gpu_nodes
+            )
+            listed = ", ".join(f"{{ {node} }}" for node in nodes)
+            found["LIMES_SENSOR_GPU_EXTRA_NODES"] = f"[{listed}]"
+        if self.whole_host_syscall_hooks:
+            found["LIMES_SENSOR_ALLOW_SYSCALL_HOOKS_ON_WHOLE_HOST"] = "true"
+        return found
+
+
+class Session:
+    """Control plane and sensor, running; a context manager that stops both in order."""
+
+    def __init__(
+        self, state: Path, reporter: Reporter, *, listen: str | None, policy: Path | None
+    ) -> None:
+        self._state = state
+        self._reporter = reporter
+        self._listen = listen
+        self._policy = policy
+        self._stack = ExitStack()
+        self.host_id = certificates.host_name()
+        self.address = ""
+        self.database = ""
+        self.loader = ""
+
+    def __enter__(self) -> Self:
+        """Make what is missing and start the control plane; raises before anything stays."""
+        certificates.prepare_state(self._state)
+        certificates.prepare(self._state, self.host_id)
+        try:
+            self._start_control()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the sensor, then the control plane."""
+        self._stack.close()
+
+    def start_sensor(self, options: SensorOptions, *, cgroup: str = "", folder: str = "") -> None:
+        """Start the sensor and wait until it is attached and heard; raises ChildError."""
+        flags = ["--state", str(self._state), "--control", self.address, *options.arguments()]
+        self.sensor = self._stack.enter_context(
+            self._child("sensor", ["sensor", "run", *flags], options.environment())
+        )
+        ready = self.sensor.wait_said(SENSOR_READY)
+        self.loader = ready["loader"]
+        self.watch.attend(ready["epoch"])
+        connection = self.sensor.wait_said(CONNECTED, REFUSED)
+        if connection["event"] == REFUSED:
+            raise ChildError(f"The control plane refused the sensor: {connection['reason']}")
+        self._reporter.started(
+            Start(
+                address=self.address,
+                database=self.database,
+                loader=self.loader,
+                plan=ready["plan"],
+                scope=ready["scope"],
+                cgroup=cgroup,
+                folder=folder,
+            )
+        )
+
+    def settle(self) -> None:
+        """Wait until all that happened so far is committed and the rules have read it."""
+        asked = datetime.now(UTC)
+        self.sensor.signal(signal.SIGUSR1)
+        heartbeat = self.watch.wait_heartbeat(asked, SETTLE_SECONDS)
+        self.watch.wait_events(heartbeat["event_seq"], SETTLE_SECONDS)
+        self.watch.wait_rules(heartbeat["ingest_id"], SETTLE_SECONDS)
+
+    def settle_after_sensor(self) -> None:
+        """Wait for the sensor's own end, and then until the rules have read all it sent."""
+        if self.sensor.wait(SETTLE_SECONDS * 10) != 0:
+            raise self.sensor.failure()
+        status = self.client.status()
+        own = next(each for each in status.sensors if each.epoch == self.watch.epoch)
+        self.watch.wait_events(own.last_seq, SETTLE_SECONDS)
+        self.watch.wait_rules(status.last_ingest_id, SETTLE_SECONDS)
+
+    def wait_for_end(self) -> None:
+        """Wait until a process that runs now ends by itself, which is an error."""
+        running = [child for child in (self.control, self.sensor) if child.status is None]
+        while True:
+            for child in running:
+                if child.ended(1.0):
+                    raise child.failure()
+
+    def _start_control(self) -> None:
+        listen = self._listen or free_address(DEFAULT_ADDRESS)
+        flags = ["--state", str(self._state), "--listen", listen]
+        if self._policy is not None:
+            flags += ["--policy", str(self._policy)]
+        self.control = self._stack.enter_context(
+            self._child("control", ["control", "serve", *flags], {})
+        )
+        ready = self.control.wait_said(CONTROL_READY)
+        self.address, self.database = ready["address"], ready["database"]
+        connect.address_file(self._state).write_text(self.address + "\n")
+        self._stack.callback(connect.address_file(self._state).unlink, missing_ok=True)
+        self.client: ControlClient = self._stack.enter_context(
+            connect.client(self._state, self.address)
+        )
+        self.watch = Watch(self.client, self._reporter)
+        self.watch.start()
+        self._stack.callback(self.watch.stop)
+
+    def _child(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
+        return Child(
+            name,
+            arguments,
+            log=self._state / "log" / f"{name}.log",
+            environment=environment,
+            on_trouble=self._reporter.trouble,
+        )
+
+
+def free_address(wanted: str) -> str:
+    """Return the address when nobody listens there, else the same host with port 0: a free one."""
+    host, _, port = wanted.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the server does: a port whose connections linger is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return f"{host}:0"
+    return wanted

@@ -1,0 +1,58 @@
+"""`limes sensor run`: the daemon that watches the kernel and sends events."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from limes.cli import options
+from limes.cli.commands import command, group
+
+app = group("sensor", "Run the sensor.")
+
+
+@command(app, "run", "limes sensor run --control 10.0.0.5:7443 --scope /slurm --host-id gpu-07")
+def run(
+    config: options.Config = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Directory of certificates and spool."),
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option("--control", help="Control plane, host:port.")
+    ] = None,
+    host_id: Annotated[
+        str | None, typer.Option("--host-id", help="Name in the certificate. Default: host name.")
+    ] = None,
+    scope: options.Scope = None,
+    plan: options.Plan = None,
+    loader: options.Loader = None,
+    syscall_hooks: options.SyscallHooks = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Record the kernel's records into this file.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", help="Play a recording instead of the kernel.")
+    ] = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Watch this host's kernel and send what happens to the control plane.
+
+    Runs until SIGTERM or Ctrl-C, and leaves nothing in the kernel. Needs root, or CAP_BPF,
+    CAP_PERFMON and CAP_NET_ADMIN. Every setting is documented in sensor.example.toml; flags win.
+    """
+    from limes.sensor.config import load_config
+    from limes.sensor.run import run_sensor
+
+    settings = {
+        "state": state,
+        "control": control,
+        "host_id": host_id,
+        "scope": scope or None,
+        "plan": plan,
+        "loader": "replay" if replay else loader,
+        "syscall_hooks": syscall_hooks,
+        "record_file": record,
+        "replay_file": replay,
+        "log_level": log_level,
+    }
+    raise typer.Exit(run_sensor(load_config(config, settings)))

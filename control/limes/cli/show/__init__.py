@@ -1,0 +1,1 @@
+"""How events, alerts, hunts and status look to a person, and as JSON."""

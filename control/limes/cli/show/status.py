@@ -1,0 +1,51 @@
+"""Owns how the control plane's status looks.
+
+Invariant: in JSON it is one object with everything the server said.
+"""
+
+from datetime import UTC
+from typing import Any
+
+from limes.cli.output import Form, console, show, write_json
+from limes.v1 import admin_service_pb2 as pb
+
+
+def show_status(status: pb.GetStatusResponse, form: Form) -> None:
+    """Show store, sensors and rules."""
+    found = plain(status)
+    if form is Form.JSON:
+        write_json(found)
+        return
+    read = "all of them" if status.rules_ingest_id >= status.last_ingest_id else "not all yet"
+    console().print(
+        f"limes {found['version']}, database {found['database']} (schema "
+        f"{found['schema_version']})\n{found['events_committed']} events committed since it "
+        f"started, rules have read {read}; {found['batches_duplicate']} duplicate and "
+        f"{found['batches_malformed']} malformed batches, {found['rewinds']} rewinds"
+    )
+    sensors = [{**row, "start": row["epoch"]} for row in found["sensors"]]
+    show(sensors, ("host_id", "connected", "last_seen", "last_seq", "lost", "start"), form)
+    show(found["rules"], ("rule", "version", "alerts", "error"), form)
+
+
+def plain(status: pb.GetStatusResponse) -> dict[str, Any]:
+    """Return the status as values."""
+    names = [field.name for field in status.DESCRIPTOR.fields]
+    found = {name: getattr(status, name) for name in names if name not in ("sensors", "rules")}
+    found["sensors"] = [
+        {
+            "host_id": sensor.host_id,
+            "boot_id": sensor.boot_id,
+            "epoch": sensor.epoch,
+            "connected": sensor.connected,
+            "last_seen": sensor.last_seen.ToDatetime(UTC).isoformat(timespec="seconds"),
+            "last_seq": sensor.last_seq,
+            "lost": sensor.lost,
+        }
+        for sensor in status.sensors
+    ]
+    found["rules"] = [
+        {"rule": rule.rule, "version": rule.version, "alerts": rule.alerts, "error": rule.error}
+        for rule in status.rules
+    ]
+    return found

@@ -1,0 +1,81 @@
+"""`limes up`: control plane and sensor on one machine, in one go; with a drill if wanted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from limes.cli import options
+from limes.cli.commands import command
+from limes.cli.errors import UsageError
+
+
+def declare(app: typer.Typer) -> None:
+    """Add the command to `limes`."""
+    command(app, "up", "limes up --drill --state ./state")(up)
+
+
+def up(
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Play the modelled incident and judge what was seen.")
+    ] = False,
+    scope: options.Scope = None,
+    policy: options.Policy = None,
+    plan: options.Plan = None,
+    loader: options.Loader = None,
+    syscall_hooks: options.SyscallHooks = None,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", help="host:port. Default: 127.0.0.1:7443, or a free port."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Play the drill of this seed again.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Record the kernel's records into this file.")
+    ] = None,
+    as_json: options.AsJson = False,
+    state: options.State = options.DEFAULT_STATE,
+) -> None:
+    """Run control plane and sensor here: two processes, mutual TLS, one DuckDB file.
+
+    The first start makes certificates in the state directory. What is recorded must be said:
+    --scope /system.slice, or --scope / for the whole host. With --drill it is the drill's own
+    cgroup; the exit code is then 1 unless exactly the expected alerts came. On a terminal it stays
+    up until Ctrl-C.
+    """
+    _check(drill=drill, scope=scope, policy=policy, seed=seed)
+    from limes.cli.live import run
+    from limes.cli.live.session import SensorOptions
+
+    sensor = SensorOptions(
+        scope=tuple(scope or ()),
+        plan=plan,
+        loader=loader,
+        syscall_hooks=syscall_hooks,
+        record=record,
+    )
+    raise typer.Exit(
+        run.up(
+            run.UpOptions(
+                state=state,
+                listen=listen,
+                policy=policy,
+                sensor=sensor,
+                drill=drill,
+                seed=seed,
+                as_json=as_json,
+            )
+        )
+    )
+
+
+def _check(*, drill: bool, scope: list[str] | None, policy: Path | None, seed: int | None) -> None:
+    if drill and policy:
+        raise UsageError("Got --drill and --policy: the drill brings a policy that fits it.")
+    if not drill and seed is not None:
+        raise UsageError("Got --seed without --drill: only a drill has one.")
+    if not drill and not scope:
+        raise UsageError(
+            "What to record was not said: give --scope CGROUP (repeatable), --scope / for the "
+            "whole host, or --drill."
+        )
