@@ -1,7 +1,7 @@
 """Owns the drill inside a guest: the wheel goes in, JSON lines come out, or an error.
 
-The contract: each line of standard output is {"type": "event" | "alert" | "result", …}, the one
-result comes last, and the exit status is 0 when the result is ok, 1 when it is not. An event has
+The contract: each line of standard output is an object with a "type" of TYPES, the one result comes
+last, and the exit status is 0 when the result is ok, 1 when it is not. An event has
 its `kind` and the columns of that kind's view in `hunt`; an alert has `rule` and `cgroup`.
 """
 
@@ -15,6 +15,7 @@ from harness.errors import ScenarioError
 from harness.vm import Completed, Guest, Sink
 
 DRILL = VAGRANT_DIR / "scenarios" / "training_host" / "drill.sh"
+TYPES = frozenset({"started", "step", "event", "alert", "hunt", "result"})
 _LAST_LINES = 15
 
 Row = dict[str, Any]
@@ -100,7 +101,7 @@ def _row(line: bytes, done: Completed) -> Row:
         row = msgspec.json.decode(line)
     except msgspec.DecodeError as error:
         raise _broken(f"a line that is no JSON: {line[:200]!r}", done) from error
-    if not isinstance(row, dict) or row.get("type") not in {"event", "alert", "result"}:
+    if not isinstance(row, dict) or row.get("type") not in TYPES:
         raise _broken(f"a line of no known type: {line[:200]!r}", done)
     return row
 

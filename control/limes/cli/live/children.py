@@ -18,7 +18,6 @@ from typing import Any, Final, Self
 from limes.cli.errors import ChildError
 from limes.cli.main import PARENT_VARIABLE
 
-READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0  # a sensor waits up to 10 s for its last acknowledgement
 _LOUD: Final = frozenset({"warning", "error", "critical"})
 
@@ -77,7 +76,7 @@ class Child:
         with self._news:
             return self._lines.get(event)
 
-    def wait_said(self, *events: str, seconds: float = READY_SECONDS) -> Line:
+    def wait_said(self, *events: str, seconds: float) -> Line:
         """Wait for a log line of one of the events; raises ChildError when none comes."""
         deadline = time.monotonic() + seconds
         with self._news:

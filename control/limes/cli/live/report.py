@@ -71,6 +71,7 @@ class JsonReporter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._settled = False
 
     def _write(self, **members: Any) -> None:
         line = JSON.encode(members).decode()
@@ -94,20 +95,24 @@ class JsonReporter:
         self._write(type="step", name=name, label=label, started_at=json_value(when))
 
     def events(self, kind: str, table: pa.Table) -> None:
-        """One line an event, with every column of its view."""
+        """One line an event, with every column of its view; none after the run has settled."""
         with self._lock:
-            events.write_json({"type": "event", "kind": kind}, table, sys.stdout)
+            if not self._settled:
+                events.write_json({"type": "event", "kind": kind}, table, sys.stdout)
 
     def alert(self, alert: alert_service_pb2.Alert) -> None:
-        """One line, as it was raised."""
-        self._write(type="alert", **alerts.plain(alert))
+        """One line, as it was raised; none after the run has settled."""
+        if not self._settled:
+            self._write(type="alert", **alerts.plain(alert))
 
     def trouble(self, name: str, line: Mapping[str, Any]) -> None:
         """One line on standard error, as it was logged."""
         sys.stderr.write(JSON.encode({"process": name, **line}).decode() + "\n")
 
     def settled(self) -> None:
-        """Nothing: the result follows."""
+        """Tell no more events: the result follows."""
+        with self._lock:
+            self._settled = True
 
     def alerts(self, found: Sequence[alert_service_pb2.Alert]) -> None:
         """Nothing: each was told as it was raised."""

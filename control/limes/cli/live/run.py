@@ -3,15 +3,17 @@
 Invariant: a drill is judged only after everything it caused was committed and read by the rules.
 """
 
+import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from limes.cli.commands import NO, OK
+from limes.cli.live import certificates
 from limes.cli.live.narrate import Narrator
 from limes.cli.live.report import JsonReporter, Reporter
-from limes.cli.live.session import SensorOptions, Session
+from limes.cli.live.session import SETTLE_SECONDS, SensorOptions, Session
 from limes.cli.live.verdict import Pair, Verdict, judge
 from limes.cli.output import note
 from limes.control.hunt.library import shipped_hunts
@@ -35,10 +37,12 @@ class UpOptions:
 
 def up(options: UpOptions) -> int:
     """Run until Ctrl-C, or for a drill; return the exit code."""
+    stop_by_signals()
+    certificates.prepare_state(options.state)
     reporter = reporter_for(as_json=options.as_json)
     if options.drill:
         return _up_with_drill(options, reporter)
-    with Session(options.state, reporter, listen=options.listen, policy=options.policy) as session:
+    with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
         _stay(session)
     return OK
@@ -46,13 +50,21 @@ def up(options: UpOptions) -> int:
 
 def replay(options: UpOptions) -> int:
     """Feed a recording through sensor and control plane; return the exit code."""
+    stop_by_signals()
+    certificates.prepare_state(options.state)
     reporter = reporter_for(as_json=options.as_json)
-    with Session(options.state, reporter, listen=options.listen, policy=options.policy) as session:
+    with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
         session.settle_after_sensor()
         _conclude(session, options.state, reporter, expected=None)
         _stay_on_terminal(session, options)
     return OK
+
+
+def stop_by_signals() -> None:
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: in order, leaving nothing behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
 
 
 def reporter_for(*, as_json: bool) -> Reporter:
@@ -65,14 +77,8 @@ def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
         world = stack.enter_context(
             DrillWorld.create(seed=options.seed, state_dir=options.state / "drill")
         )
-        session = stack.enter_context(
-            Session(
-                options.state,
-                reporter,
-                listen=options.listen,
-                policy=_write_policy(options.state, world),
-            )
-        )
+        policy = _write_policy(options.state, world)
+        session = stack.enter_context(_session(options, reporter, policy))
         session.start_sensor(
             _sensor_options(options.sensor, world),
             cgroup=world.cgroup_path,
@@ -85,6 +91,10 @@ def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
         world.close()
         _stay_on_terminal(session, options)
     return OK if verdict.ok else NO
+
+
+def _session(options: UpOptions, reporter: Reporter, policy: Path | None) -> Session:
+    return Session(options.state, reporter, listen=options.listen, policy=policy)
 
 
 def _sensor_options(wanted: SensorOptions, world: DrillWorld) -> SensorOptions:
@@ -116,11 +126,8 @@ def _conclude(
     session: Session, state: Path, reporter: Reporter, *, expected: list[Pair] | None
 ) -> Verdict:
     """Tell alerts, hunts and verdict; return the verdict."""
+    alerts = session.watch.alerts(SETTLE_SECONDS)
     reporter.settled()
-    alerts = session.watch.alerts()
-    reporter.alerts(alerts)
-    for hunt in shipped_hunts().values():
-        reporter.hunt(hunt, session.client.hunt(hunt.sql, max_age_seconds=0))
     verdict = judge(
         session.watch.seen,
         alerts,
@@ -128,6 +135,9 @@ def _conclude(
         loader=session.loader,
         database=session.database,
     )
+    reporter.alerts(alerts)
+    for hunt in shipped_hunts().values():
+        reporter.hunt(hunt, session.client.hunt(hunt.sql, max_age_seconds=0))
     reporter.result(verdict, state)
     return verdict
 

@@ -27,7 +27,10 @@ CONTROL_READY: Final = "control.ready"
 SENSOR_READY: Final = "sensor.ready"
 CONNECTED: Final = "publish.connected"
 REFUSED: Final = "publish.refused"
-SETTLE_SECONDS: Final = 30.0
+CONTROL_SECONDS: Final = 60.0
+SENSOR_SECONDS: Final = 240.0  # the bcc loader compiles: a minute and more under emulation
+SETTLE_SECONDS: Final = 60.0
+REPLAY_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,6 @@ class Session:
 
     def __enter__(self) -> Self:
         """Make what is missing and start the control plane; raises before anything stays."""
-        certificates.prepare_state(self._state)
         certificates.prepare(self._state, self.host_id)
         try:
             self._start_control()
@@ -117,10 +119,10 @@ class Session:
         self.sensor = self._stack.enter_context(
             self._child("sensor", ["sensor", "run", *flags], options.environment())
         )
-        ready = self.sensor.wait_said(SENSOR_READY)
+        ready = self.sensor.wait_said(SENSOR_READY, seconds=SENSOR_SECONDS)
         self.loader = ready["loader"]
         self.watch.attend(ready["epoch"])
-        connection = self.sensor.wait_said(CONNECTED, REFUSED)
+        connection = self.sensor.wait_said(CONNECTED, REFUSED, seconds=CONTROL_SECONDS)
         if connection["event"] == REFUSED:
             raise ChildError(f"The control plane refused the sensor: {connection['reason']}")
         self._reporter.started(
@@ -145,7 +147,7 @@ class Session:
 
     def settle_after_sensor(self) -> None:
         """Wait for the sensor's own end, and then until the rules have read all it sent."""
-        if self.sensor.wait(SETTLE_SECONDS * 10) != 0:
+        if self.sensor.wait(REPLAY_SECONDS) != 0:
             raise self.sensor.failure()
         status = self.client.status()
         own = next(each for each in status.sensors if each.epoch == self.watch.epoch)
@@ -168,7 +170,7 @@ class Session:
         self.control = self._stack.enter_context(
             self._child("control", ["control", "serve", *flags], {})
         )
-        ready = self.control.wait_said(CONTROL_READY)
+        ready = self.control.wait_said(CONTROL_READY, seconds=CONTROL_SECONDS)
         self.address, self.database = ready["address"], ready["database"]
         connect.address_file(self._state).write_text(self.address + "\n")
         self._stack.callback(connect.address_file(self._state).unlink, missing_ok=True)

@@ -80,6 +80,7 @@ class Watch:
         self._failure: Exception | None = None
         self._stopping = False
         self._threads: list[threading.Thread] = []
+        self._alerts_told = 0
         self.seen = Seen()
         self.last_alert_before = 0
 
@@ -149,9 +150,12 @@ class Watch:
                 )
             time.sleep(0.05)
 
-    def alerts(self) -> list[Alert]:
-        """Return the alerts raised since the start, as the store has them."""
-        return self._client.list_alerts(after_number=self.last_alert_before, limit=1_000_000)
+    def alerts(self, seconds: float) -> list[Alert]:
+        """Return the alerts raised since the start, once each was told."""
+        found = self._client.list_alerts(after_number=self.last_alert_before, limit=1_000_000)
+        last = max((alert.number for alert in found), default=0)
+        self._wait(lambda: self._alerts_told >= last, f"alert {last} to be told", seconds)
+        return found
 
     def failure(self) -> Exception | None:
         """Return what ended one of the threads against expectation."""
@@ -195,6 +199,9 @@ class Watch:
             for alert in self._client.follow_alerts(after_number=self.last_alert_before):
                 with self._told:
                     self._listener.alert(alert)
+                with self._news:
+                    self._alerts_told = alert.number
+                    self._news.notify_all()
 
     def _take(self, batch: TailBatch) -> None:
         """Note and tell the rows of the watched start; others are an earlier start's leftovers."""
