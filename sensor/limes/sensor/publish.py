@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -155,7 +156,7 @@ class Publisher:
         self._endpoint = endpoint
         self._host_id = host_id
         self._version = version()
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
         self._feed: _Feed | None = None
         self._channel: aio.Channel | None = None
@@ -172,14 +173,14 @@ class Publisher:
 
     def start(self) -> None:
         """Begins to connect."""
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
 
     def notify(self) -> None:
         """Says that the spool has more to send."""
         feed = self._feed
         if feed is not None and not feed.news.is_set():
-            with contextlib.suppress(RuntimeError):  # the loop has just ended
-                self._loop.call_soon_threadsafe(feed.news.set)
+            self._soon(feed.news.set)
 
     def wait_acknowledged(self, timeout: float) -> bool:
         """Waits until everything in the live epoch was acknowledged; False when time ran out."""
@@ -194,9 +195,14 @@ class Publisher:
         """Ends the stream and the thread; what is not acknowledged stays in the spool."""
         self._stopping = True
         if self._thread.is_alive():
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._cancel)
+            self._soon(self._cancel)
             self._thread.join(timeout=5)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Has the loop's thread call this."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                self._loop.call_soon_threadsafe(call)
 
     def _cancel(self) -> None:
         if self._main is not None:
@@ -205,8 +211,12 @@ class Publisher:
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        runner = asyncio.Runner(loop_factory=lambda: self._loop)
-        with runner, contextlib.suppress(asyncio.CancelledError):
+        loop = self._loop
+        assert loop is not None
+        with (
+            asyncio.Runner(loop_factory=lambda: loop) as runner,
+            contextlib.suppress(asyncio.CancelledError),
+        ):
             runner.run(self._publish())
 
     async def _publish(self) -> None:

@@ -482,10 +482,13 @@ class Spool:
         self.leftovers = [other for other in self.leftovers if other is not epoch]
 
     def close(self) -> None:
-        """Closes every epoch; what waits stays for the next start."""
+        """Closes every epoch; what waits stays for the next start. Safe to call twice."""
+        if self._lock_file < 0:
+            return
         for epoch in (*self.leftovers, self.live):
             epoch.close()
         os.close(self._lock_file)
+        self._lock_file = -1
 
 
 def _claim(folder: Path) -> int:
