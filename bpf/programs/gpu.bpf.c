@@ -77,15 +77,12 @@ static __always_inline void gpu__new_cell(struct gpu_cell_key *key)
 	gpu__emit_first(key);
 }
 
-static __always_inline int gpu__count(struct file *file, __u32 command)
+static __always_inline int gpu__count(__u32 device, __u32 command)
 {
 	struct gpu_cell_key key = {};
 	struct gpu_cell *cell;
 	struct image image;
-	__u32 device = READ(file, f_inode, i_rdev);
 
-	if (!device || !gpu__is_device(device))
-		return 0;
 	key.tgid = task__current(&image);
 	key.cgroup_id = bpf_get_current_cgroup_id();
 	key.exec_id = image.exec_id;
@@ -103,17 +100,20 @@ static __always_inline int gpu__count(struct file *file, __u32 command)
 	return 0;
 }
 
-/* A plain load where the argument's type is known: this runs for every ioctl of the host. */
+/* Plain loads and an array, no helper, until the file is known to be a GPU: this runs for every ioctl of
+ * the host. */
 static __always_inline int gpu__ioctl(struct file *file, __u32 command)
 {
 	struct inode *inode;
+	__u32 device;
 
 	if (!scope__current())
 		return 0;
 	inode = MEMBER(file, f_inode);
-	if (!MEMBER(inode, i_rdev))
+	device = MEMBER(inode, i_rdev);
+	if (!device || !gpu__is_device(device))
 		return 0;
-	return gpu__count(file, command);
+	return gpu__count(device, command);
 }
 
 FENTRY(security_file_ioctl, handle_ioctl, struct file *file, unsigned int command)
@@ -134,7 +134,7 @@ TRACEPOINT(sys_enter, handle_sys_enter, struct pt_regs *regs, long number)
 	struct task_struct *task;
 	struct fdtable *table;
 	struct file **files, *file = 0;
-	__u32 descriptor;
+	__u32 descriptor, device;
 
 	if (!scope__current())
 		return 0;
@@ -147,6 +147,9 @@ TRACEPOINT(sys_enter, handle_sys_enter, struct pt_regs *regs, long number)
 		return 0;
 	files = READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
-	return file ? gpu__count(file, READ(regs, si)) : 0;
+	device = file ? READ(file, f_inode, i_rdev) : 0;
+	if (!device || !gpu__is_device(device))
+		return 0;
+	return gpu__count(device, READ(regs, si));
 }
 #endif
