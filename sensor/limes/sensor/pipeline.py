@@ -16,12 +16,12 @@ from limes.sensor import decode, gpu, health, procfs, redact, strings
 from limes.sensor.arguments import Arguments
 from limes.sensor.arrow import Column
 from limes.sensor.batches import Batcher
-from limes.sensor.cgroups import CgroupNames, CgroupTree
+from limes.sensor.cgroups import CgroupNames
 from limes.sensor.clock import Clock
 from limes.sensor.errors import AbiMismatch
 from limes.sensor.health import Hooks, Losses, Stamp
 from limes.sensor.identity import TICK_NS, Identity
-from limes.sensor.source import Records, RecordSource, U64s
+from limes.sensor.source import Records, RecordSource, Tree, U64s
 from limes.sensor.spool import Spool
 from limes.v1 import schema
 
@@ -44,8 +44,8 @@ _CALLS: Final = schema.KINDS["gpu_activity"].actions["calls"]
 class Surroundings:
     """What the sensor knows of its host beside the kernel's records."""
 
-    tree: CgroupTree | None
-    processes: procfs.Processes | None
+    tree: Tree | None
+    processes: procfs.ProcessTable | None
     devices: gpu.Devices
 
 
@@ -368,9 +368,9 @@ class Pipeline:
         values = {**stamp.columns(count, _SEEN), "cgroup_id": ids, **self._names.columns(ids)}
         self._batcher.add("cgroup_events", count, decode.rows("cgroup_events", count, values))
 
-    def _scan(self, processes: procfs.Processes, cgroups: Mapping[int, str]) -> None:
+    def _scan(self, processes: procfs.ProcessTable, cgroups: Mapping[int, str]) -> None:
         """Rows for the images that run already; the kernel side learns their ids first."""
-        images = processes.scan(processes.in_scope(cgroups), cgroups)
+        images = processes.scan(cgroups)
         ids = procfs.exec_ids(len(images))
         self._source.seed_images(procfs.tgids(images), ids, procfs.starts(images))
         self._drain()

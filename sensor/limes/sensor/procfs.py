@@ -5,9 +5,9 @@ Invariant: a process that vanishes while it is read is left out; nothing about i
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from limes.sensor import strings
@@ -44,6 +44,16 @@ class Image(NamedTuple):
     flags: int
 
 
+class ProcessTable(Protocol):
+    """The processes of a host."""
+
+    def scan(self, cgroups: Mapping[int, str]) -> list[Image]:
+        """The images that processes in scope run now; `cgroups` are those in scope, id to path."""
+
+    def start_ns(self, pid: int) -> int:
+        """Start time of a process by the boot clock; 0 when there is none."""
+
+
 class Processes:
     """Reads processes from a mounted proc."""
 
@@ -63,11 +73,11 @@ class Processes:
         found.discard(0)
         return sorted(found)
 
-    def scan(self, pids: Iterable[int], cgroups: Mapping[int, str]) -> list[Image]:
-        """The images that these processes run; kernel threads have none and are left out."""
+    def scan(self, cgroups: Mapping[int, str]) -> list[Image]:
+        """The images that processes in scope run now; kernel threads have none."""
         by_path = {path: cgroup_id for cgroup_id, path in cgroups.items()}
         images = []
-        for pid in pids:
+        for pid in self.in_scope(cgroups):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 image = _read(self._proc / str(pid), pid, by_path)
                 if image is not None:
@@ -87,7 +97,7 @@ def _read(base: Path, pid: int, by_path: Mapping[str, int]) -> Image | None:
     if int(stat[6]) & _KTHREAD:
         return None
     link = base / "exe"
-    exe, inode = str(link.readlink()), link.stat()
+    exe, inode = _text(link.readlink()), link.stat()
     flags = schema.EXEC_F_SCANNED
     if exe.startswith("/memfd:"):
         flags |= schema.EXEC_F_MEMFD
@@ -100,13 +110,13 @@ def _read(base: Path, pid: int, by_path: Mapping[str, int]) -> Image | None:
         flags |= schema.EXEC_F_ARGS_CUT
     cwd = ""
     with contextlib.suppress(OSError):
-        cwd = str((base / "cwd").readlink())
+        cwd = _text((base / "cwd").readlink())
     return Image(
         tgid=pid,
         ppid=int(stat[1]),
         start_ns=int(stat[19]) * TICK_NS,
         cgroup_id=_cgroup(base, by_path),
-        comm=comm,
+        comm=_text(comm),
         exe=exe,
         cwd=cwd,
         args=args,
@@ -115,6 +125,11 @@ def _read(base: Path, pid: int, by_path: Mapping[str, int]) -> Image | None:
         namespaces=(_namespace(base, "net"), _namespace(base, "pid")),
         flags=flags,
     )
+
+
+def _text(value: object) -> str:
+    """A name from the host as text that can be written: what is not UTF-8 is replaced."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _device(number: int) -> int:

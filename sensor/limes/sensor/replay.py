@@ -3,19 +3,24 @@
 Invariant: a recording holds what the source gave, byte for byte, with the types it was given in; it
 is refused when the registry has changed since.
 
-A recording is a magic number, a header (JSON, length first) and frames: a number (which array), the
-count of rows, the count of bytes, the bytes.
+A recording is a magic number, a header (JSON, length first) and frames: a number (what it holds),
+the count of rows, the count of bytes, the bytes. Beside the kernel's records it holds what the
+sensor read of its host at that moment: walks of the cgroup tree and the scan of the processes.
+Command lines are in it as they were, secrets included: the file is made with mode 0600.
 """
 
 import json
+import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import msgspec
 import numpy as np
 from limes.sensor.clock import Clock
 from limes.sensor.errors import AbiMismatch, ConfigError
+from limes.sensor.procfs import Image, ProcessTable
 from limes.sensor.source import (
     DRAIN_ORDER,
     GPU_CELL_DTYPE,
@@ -23,17 +28,21 @@ from limes.sensor.source import (
     HookState,
     Records,
     RecordSource,
+    Tree,
     U32s,
     U64s,
 )
 from limes.v1 import schema
 
 _MAGIC: Final = b"LIMESREC"
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _FRAME: Final = struct.Struct("<BxxxIQ")
 _LENGTH: Final = struct.Struct("<I")
-_ARRAYS: Final = (*DRAIN_ORDER, "gpu_cells", "counters", "end_of_drain")
+_FRAMES: Final = (*DRAIN_ORDER, "gpu_cells", "counters", "end_of_drain", "walk", "scan")
 _DTYPES: Final[dict[str, np.dtype[np.void]]] = {**RECORD_DTYPES, "gpu_cells": GPU_CELL_DTYPE}
 _COUNTERS_DTYPE: Final = np.dtype("<u8")
+_WALK: Final = msgspec.json.Decoder(dict[int, str])
+_SCAN: Final = msgspec.json.Decoder(list[Image])
 
 
 def _layout() -> dict[str, object]:
@@ -48,8 +57,16 @@ class Recorder:
     """A source that writes everything its inner source gives into a file."""
 
     def __init__(self, inner: RecordSource, path: Path, *, boot_id: str, clock: Clock) -> None:
+        """Makes the file, replacing what is there. Raises ConfigError."""
         self._inner = inner
-        self._file: BinaryIO = path.open("wb")
+        try:
+            path.unlink(missing_ok=True)
+            self._file: BinaryIO = os.fdopen(os.open(path, _FLAGS, 0o600), "wb")
+        except OSError as error:
+            raise ConfigError(
+                f"Tried to make the recording {path}: {error.strerror}. Name a file in a folder "
+                "that the sensor may write, with record_file."
+            ) from error
         header = {
             "layout": _layout(),
             "boot_id": boot_id,
@@ -76,7 +93,18 @@ class Recorder:
         return self._inner.hooks
 
     def _write(self, name: str, rows: int, data: bytes) -> None:
-        self._file.write(_FRAME.pack(_ARRAYS.index(name), rows, len(data)) + data)
+        self._file.write(_FRAME.pack(_FRAMES.index(name), rows, len(data)) + data)
+
+    def walked(self, tree: Tree) -> "RecordedTree":
+        """The tree, whose walks are written."""
+        return RecordedTree(tree, lambda found: self._write_json("walk", found))
+
+    def scanned(self, processes: ProcessTable) -> "RecordedProcesses":
+        """The processes, whose scans are written."""
+        return RecordedProcesses(processes, lambda images: self._write_json("scan", images))
+
+    def _write_json(self, name: str, value: object) -> None:
+        self._write(name, 1, msgspec.json.encode(value))
 
     def drain(self) -> Mapping[str, Records]:
         """The inner source's records, after they were written."""
@@ -128,6 +156,38 @@ class Recorder:
         self._file.close()
 
 
+class RecordedTree:
+    """A cgroup tree whose walks are noted."""
+
+    def __init__(self, inner: Tree, note: Callable[[Mapping[int, str]], None]) -> None:
+        self._inner = inner
+        self._note = note
+
+    def walk(self) -> Mapping[int, str]:
+        """The inner tree's walk, after it was noted."""
+        found = self._inner.walk()
+        self._note(found)
+        return found
+
+
+class RecordedProcesses:
+    """A process table whose scans are noted."""
+
+    def __init__(self, inner: ProcessTable, note: Callable[[list[Image]], None]) -> None:
+        self._inner = inner
+        self._note = note
+
+    def scan(self, cgroups: Mapping[int, str]) -> list[Image]:
+        """The inner table's scan, after it was noted."""
+        images = self._inner.scan(cgroups)
+        self._note(images)
+        return images
+
+    def start_ns(self, pid: int) -> int:
+        """The inner table's answer."""
+        return self._inner.start_ns(pid)
+
+
 class ReplaySource:
     """Plays a recording back, one recorded drain per drain, as fast as it is asked."""
 
@@ -154,6 +214,8 @@ class ReplaySource:
         self.plan = str(header["plan"])
         self.hooks: Sequence[HookState] = ()
         self.finished = False
+        self._next: tuple[str, bytes] | None = None
+        self._walked: dict[int, str] = {}
         self._cells = np.empty(0, GPU_CELL_DTYPE)
         self._counters = np.zeros(len(schema.COUNTERS), np.uint64)
 
@@ -175,12 +237,40 @@ class ReplaySource:
         return header
 
     def _frame(self) -> tuple[str, bytes] | None:
+        if self._next is not None:
+            frame, self._next = self._next, None
+            return frame
         head = self._file.read(_FRAME.size)
         if len(head) < _FRAME.size:
             return None
         number, _, size = _FRAME.unpack(head)
         data = self._file.read(size)
-        return (_ARRAYS[number], data) if len(data) == size else None
+        return (_FRAMES[number], data) if len(data) == size else None
+
+    def _take(self, name: str) -> bytes | None:
+        """The next frame's bytes when it is of this name; it stays for later when it is not."""
+        frame = self._frame()
+        if frame is not None and frame[0] == name:
+            return frame[1]
+        self._next = frame
+        return None
+
+    def walk(self) -> Mapping[int, str]:
+        """The cgroups of the recorded host, as far as it had walked them by now."""
+        while (data := self._take("walk")) is not None:
+            self._walked.update(_WALK.decode(data))
+        return self._walked
+
+    def scan(self, cgroups: Mapping[int, str]) -> list[Image]:
+        """The processes of the recorded host when the recording began."""
+        del cgroups
+        data = self._take("scan")
+        return [] if data is None else _SCAN.decode(data)
+
+    def start_ns(self, pid: int) -> int:
+        """No process of the recorded host is known to live: 0."""
+        del pid
+        return 0
 
     def drain(self) -> Mapping[str, Records]:
         """The records of the next recorded drain; empty, with `finished` set, at the end."""
@@ -193,6 +283,10 @@ class ReplaySource:
                 self._cells = np.frombuffer(data, GPU_CELL_DTYPE)
             elif name == "counters":
                 self._counters = np.frombuffer(data, _COUNTERS_DTYPE)
+            elif name == "walk":
+                self._walked.update(_WALK.decode(data))
+            elif name == "scan":
+                continue
             else:
                 out[name] = np.frombuffer(data, RECORD_DTYPES[name])
         self.finished = True

@@ -82,7 +82,7 @@ def run_sensor(config: SensorConfig) -> int:
             spool,
             identity=identity,
             clock=clock,
-            surroundings=_surroundings(config),
+            surroundings=_surroundings(config, source),
             pace=_pace(config),
             notify=publisher.notify,
             redacting=config.redact,
@@ -167,16 +167,21 @@ def _open_source(config: SensorConfig) -> tuple[RecordSource, Clock, str]:
     return source, clock, boot_id
 
 
-def _surroundings(config: SensorConfig) -> Surroundings:
+def _surroundings(config: SensorConfig, source: RecordSource) -> Surroundings:
     devices = gpu.Devices(
         (gpu.device_number(*node.device()), node.name, node.simulated)
         for node in config.gpu_extra_nodes
     )
-    if config.loader == "replay":
-        return Surroundings(tree=None, processes=None, devices=devices)
+    if isinstance(source, ReplaySource):
+        return Surroundings(tree=source, processes=source, devices=devices)
     mountinfo = Path("/proc/self/mountinfo").read_text()
     tree = cgroups.CgroupTree(cgroups.find_mount(mountinfo), config.scope)
-    return Surroundings(tree=tree, processes=procfs.Processes(tree=tree), devices=devices)
+    processes = procfs.Processes(tree=tree)
+    if isinstance(source, Recorder):
+        return Surroundings(
+            tree=source.walked(tree), processes=source.scanned(processes), devices=devices
+        )
+    return Surroundings(tree=tree, processes=processes, devices=devices)
 
 
 def _pace(config: SensorConfig) -> Pace:

@@ -42,6 +42,13 @@ class HookState:
     detail: str = ""
 
 
+class Tree(Protocol):
+    """The cgroups of a host."""
+
+    def walk(self) -> Mapping[int, str]:
+        """Every cgroup in scope, as it is now: id to path."""
+
+
 class RecordSource(Protocol):
     """Kernel records as columns, from BPF or from a recorded file. Used from one thread only."""
 

@@ -60,7 +60,7 @@ def test_scan_reads_what_the_kernel_side_would_have_said(proc: Any, tmp_path: Pa
     """Ids, path, arguments, directory, file, users, namespaces, cgroup."""
     root, add = proc
     base = add(42)
-    (image,) = procfs.Processes(root).scan([42], {9: "/job_1"})
+    (image,) = procfs.Processes(root).scan({9: "/job_1"})
     program = tmp_path / "program-42"
     assert (image.tgid, image.ppid, image.start_ns, image.cgroup_id) == (42, 1, 5 * 10**9, 9)
     assert (image.comm, image.exe, image.cwd) == ("worker", str(program), str(tmp_path))
@@ -75,7 +75,7 @@ def test_names_with_brackets_and_spaces_do_not_shift_the_fields(proc: Any) -> No
     """A task name may hold anything, also `) S 1`."""
     root, add = proc
     add(42, comm="a) S 7 (b", ticks=123)
-    (image,) = procfs.Processes(root).scan([42], {})
+    (image,) = procfs.Processes(root).scan({})
     assert (image.comm, image.start_ns) == ("a) S 7 (b", 1_230_000_000)
     assert procfs.Processes(root).start_ns(42) == 1_230_000_000
 
@@ -87,7 +87,7 @@ def test_kernel_threads_and_vanished_processes_are_left_out(proc: Any) -> None:
     add(43)
     (root / "43" / "cmdline").unlink()
     add(44)
-    assert [image.tgid for image in procfs.Processes(root).scan([2, 43, 44, 99], {})] == [44]
+    assert [image.tgid for image in procfs.Processes(root).scan({})] == [44]
     assert procfs.Processes(root).start_ns(99) == 0
 
 
@@ -95,7 +95,7 @@ def test_long_arguments_are_cut_and_flagged(proc: Any) -> None:
     """32 KiB, as the kernel side has it."""
     root, add = proc
     add(42, args=b"x" * 40_000)
-    (image,) = procfs.Processes(root).scan([42], {})
+    (image,) = procfs.Processes(root).scan({})
     assert len(image.args) == 32 << 10
     assert image.flags & schema.EXEC_F_ARGS_CUT
 
@@ -125,7 +125,7 @@ def test_columns_link_children_to_parents_that_were_scanned_too(proc: Any) -> No
     root, add = proc
     add(10, ppid=1, ticks=100)
     add(11, ppid=10, ticks=200)
-    images = procfs.Processes(root).scan([10, 11], {})
+    images = procfs.Processes(root).scan({})
     ids = procfs.exec_ids(len(images))
     columns: dict[str, Any] = procfs.columns(images, ids, IDENTITY, 77)
     assert columns["process_parent_entity_id"].tolist() == [0, IDENTITY.entity(10, 10**9)]
@@ -144,7 +144,7 @@ def test_minted_ids_never_meet_the_kernels() -> None:
 
 def test_this_process_is_read_as_it_is() -> None:
     """The real /proc, compared with what the process knows of itself."""
-    (image,) = procfs.Processes().scan([os.getpid()], {})
+    (image,) = [i for i in procfs.Processes().scan({}) if i.tgid == os.getpid()]
     assert (image.tgid, image.ppid, image.cwd) == (os.getpid(), os.getppid(), str(Path.cwd()))
     assert image.ids == (os.getuid(), os.geteuid(), os.getgid())
     assert image.namespaces[0] == Path("/proc/self/ns/net").stat().st_ino

@@ -1,6 +1,7 @@
 """Recordings: what was drained is what is played back."""
 
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from limes.sensor import replay
 from limes.sensor.errors import AbiMismatch, ConfigError
+from limes.sensor.procfs import Image
 from limes.sensor.replay import Recorder, ReplaySource
 from limes.sensor.source import GPU_CELL_DTYPE
 from limes.v1 import schema
@@ -108,3 +110,98 @@ def test_layout_covers_every_record_and_counter() -> None:
     layout: Any = replay._layout()
     assert set(layout["arrays"]) == {*schema.RECORDS, "gpu_cells"}
     assert layout["counters"] == [counter.name for counter in schema.COUNTERS]
+
+
+def test_recording_is_private_and_replaces_an_older_one(recording: Any, new_rig: MakeRig) -> None:
+    """It holds command lines as they were; a link in its place is not followed."""
+    path, _ = recording
+    target = path.with_name("target")
+    target.write_text("precious")
+    path.unlink()
+    path.symlink_to(target)
+    Recorder(new_rig().source, path, boot_id=BOOT, clock=Clock()).close()
+    assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+    assert target.read_text() == "precious"
+
+
+def test_recording_that_cannot_be_made_is_named(tmp_path: Path, new_rig: MakeRig) -> None:
+    """The folder is missing."""
+    with pytest.raises(ConfigError, match="record_file"):
+        Recorder(new_rig().source, tmp_path / "none" / "x", boot_id=BOOT, clock=Clock())
+
+
+class Tree:
+    """A host whose second walk finds more than its first."""
+
+    def __init__(self) -> None:
+        self.walks = [{5: "/job_1"}, {5: "/job_1", 77: "/job_2"}]
+
+    def walk(self) -> dict[int, str]:
+        return self.walks.pop(0)
+
+
+class Processes:
+    """A host with one process."""
+
+    def scan(self, cgroups: Mapping[int, str]) -> list[Image]:
+        return [
+            Image(
+                tgid=9,
+                ppid=1,
+                start_ns=10**9,
+                cgroup_id=5,
+                comm="worker",
+                exe="/bin/worker",
+                cwd="/",
+                args=b"worker\0\xff\0",
+                ids=(1, 2, 3),
+                file=(4, 5, 6),
+                namespaces=(7, 8),
+                flags=schema.EXEC_F_SCANNED,
+            )
+        ]
+
+    def start_ns(self, pid: int) -> int:
+        return 0
+
+
+def test_replay_sends_what_was_sent_when_it_was_recorded(
+    tmp_path: Path, new_rig: MakeRig, make: Any
+) -> None:
+    """Older processes and cgroups found by walks included."""
+
+    def rows(rig: Any) -> list[Any]:
+        rig.pipeline.start(rig.now_ns)
+        for _ in range(3):
+            rig.step(1000)
+        rig.pipeline.finish()
+        return [(kind, rows) for kind, rows in rig.sent() if kind != "sensor_health"]
+
+    first = new_rig({"exec": make.execs(2)}, {"connection": make.records("connection", 3)})
+    path = tmp_path / "x.limesrec"
+    recorder = Recorder(first.source, path, boot_id=BOOT, clock=first.clock)
+    first.around = type(first.around)(
+        tree=recorder.walked(Tree()),
+        processes=recorder.scanned(Processes()),
+        devices=first.around.devices,
+    )
+    first.source = recorder
+    recorded = rows(first)
+    recorder.close()
+    second = new_rig()
+    second.source = ReplaySource(path)
+    second.around = type(first.around)(
+        tree=second.source, processes=second.source, devices=first.around.devices
+    )
+    replayed = rows(second)
+    second.source.close()
+    assert {kind for kind, _ in recorded} == {"cgroup_events", "process_execs", "connections"}
+    assert without_numbers(replayed) == without_numbers(recorded)
+
+
+def without_numbers(batches: list[Any]) -> list[Any]:
+    """Kind and rows but for the sequence: heartbeats are numbered too."""
+    return [
+        (kind, [{name: row[name] for name in row if name != "event_seq"} for row in rows])
+        for kind, rows in batches
+    ]
