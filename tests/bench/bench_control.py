@@ -39,7 +39,8 @@ from limes.control.store.entries import Batch, Source
 from limes.v1 import ingest_service_pb2 as pb
 from limes.v1 import schema
 
-MIX: Final = (("connections", 0.70), ("process_execs", 0.25), ("gpu_activity", 0.05))
+MIX: Final = (("process_execs", 0.25), ("connections", 0.70), ("gpu_activity", 0.05))
+CGROUPS: Final = 100  # of each host
 ARGUMENT_BYTES: Final = 120
 GROUP_ROWS: Final = 20_000
 IN_FLIGHT: Final = 4  # batches that a sensor sends ahead of the acknowledgement
@@ -58,10 +59,39 @@ class Plan:
         return self.sensors * self.batch * self.batches
 
 
-def column(field: pa.Field, first: int, count: int, random: np.random.Generator) -> pa.Array:
-    """Return plausible values: numbers that grow, ids from a few hundred, long arguments."""
-    if field.name == "event_seq":
-        return pa.array(np.arange(first, first + count, dtype=np.uint64))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What a batch is about: its numbers, and the images that its processes run."""
+
+    kind: str
+    first: int
+    count: int
+    images: range
+    random: np.random.Generator
+
+
+def identity(name: str, rows: Rows) -> pa.Array | None:
+    """Return numbers and ids: each exec is a new image, other events are of images seen before."""
+    numbers = np.arange(rows.first, rows.first + rows.count, dtype=np.uint64)
+    own = {"process_execs": "process_exec_id", "cgroup_events": "cgroup_id"}.get(rows.kind)
+    if name == "event_seq":
+        return pa.array(numbers)
+    if name == own:
+        return pa.array(numbers)
+    if name in {"process_exec_id", "process_entity_id"}:
+        chosen = rows.random.integers(rows.images.start, rows.images.stop, rows.count)
+        return pa.array(chosen, pa.uint64())
+    if name == "cgroup_id":
+        return pa.array(rows.random.integers(1, CGROUPS + 1, rows.count), pa.uint64())
+    return None
+
+
+def column(field: pa.Field, rows: Rows) -> pa.Array:
+    """Return plausible values of a column: times that grow, long arguments, small numbers."""
+    count, random = rows.count, rows.random
+    found = identity(field.name, rows)
+    if found is not None:
+        return found
     if pa.types.is_timestamp(field.type):
         now = time.time_ns() // 1000
         return pa.array(now + np.arange(count), field.type)
@@ -78,21 +108,25 @@ def column(field: pa.Field, first: int, count: int, random: np.random.Generator)
     return pa.array(random.integers(0, high, count), field.type)
 
 
-def events(kind: str, first: int, count: int, random: np.random.Generator) -> pa.Table:
-    columns = arrow_schema(kind)
-    arrays = [column(field, first, count, random) for field in columns]
-    return pa.Table.from_arrays(arrays, schema=columns)
+def events(rows: Rows) -> pa.Table:
+    columns = arrow_schema(rows.kind)
+    return pa.Table.from_arrays([column(field, rows) for field in columns], schema=columns)
 
 
 def one_sensor(plan: Plan) -> list[tuple[str, int, pa.Table]]:
     """Return what one sensor sends, in order: kind, first number, rows."""
     random = np.random.default_rng(7)
-    made, seq = [], 1
+    made, seq, images = [], 1, range(1, 2)
+    counts = [("cgroup_events", CGROUPS)]
     for _ in range(plan.batches):
-        for kind, share in MIX:
-            count = round(plan.batch * share)
-            made.append((kind, seq, events(kind, seq, count, random)))
-            seq += count
+        counts += [(kind, round(plan.batch * share)) for kind, share in MIX]
+    counts[-1] = (counts[-1][0], counts[-1][1] - CGROUPS)
+    for kind, count in counts:
+        if kind == "process_execs":
+            images = range(seq, seq + count)
+        rows = Rows(kind=kind, first=seq, count=count, images=images, random=random)
+        made.append((kind, seq, events(rows)))
+        seq += count
     return made
 
 
@@ -140,7 +174,7 @@ def ceiling(plan: Plan, sent: list[tuple[str, int, pa.Table]], folder: Path) -> 
         for kind, first, table in sent
         for sensor in range(plan.sensors)
     ]
-    store = open_store(folder / "ceiling" / "limes.duckdb")
+    store = open_store(folder / "ceiling" / "limes.duckdb")  # as the server opens it
     connection = store.cursor()
     cpu, began = cpu_seconds(resource.RUSAGE_SELF), time.perf_counter()
     ingest_id = 0

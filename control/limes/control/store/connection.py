@@ -48,11 +48,11 @@ class Store:
         self._connection.close()
 
 
-def open_store(path: Path | None, *, memory_limit: str = "", threads: int = 0) -> Store:
+def open_store(path: Path | None, *, memory_limit: str = "", threads: int = 1) -> Store:
     """Open (and make, or bring to the newest schema) the database at `path`; None: in memory.
 
-    `memory_limit` is DuckDB's ("4GB"; empty: its default), `threads` the number of its threads
-    (0: one a core). Raises StoreError when it is locked, damaged or of a newer schema.
+    `memory_limit` is DuckDB's ("4GB"; empty: its default), `threads` the number that one statement
+    may use (0: one a core). Raises StoreError when it is locked, damaged or of a newer schema.
     """
     if path is not None:
         prepare_directory(path)
