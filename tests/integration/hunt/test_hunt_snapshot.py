@@ -38,7 +38,8 @@ def ask(snapshot: Snapshot, sql: str) -> list[Any]:
 
 def folders(tmp_path: Path) -> list[str]:
     directory = tmp_path / "snapshots"
-    return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+    found = directory.iterdir() if directory.exists() else ()
+    return sorted(path.name.removeprefix("limes-snapshot-") for path in found)
 
 
 def test_every_table_and_view_of_the_store_is_there(make: Make, world: World) -> None:
@@ -216,13 +217,18 @@ def test_files_are_private(make: Make) -> None:
         assert [path.name for path in snapshot.path.parent.iterdir()] == ["snapshot.duckdb"]
 
 
-def test_what_a_dead_server_left_is_removed(make: Make, tmp_path: Path) -> None:
-    """Snapshots that an earlier process could not remove are removed at the start."""
-    left = tmp_path / "snapshots" / "9" / "snapshot.duckdb"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"x")
-    make()
-    assert folders(tmp_path) == []
+def test_what_a_dead_server_left_is_removed_and_nothing_else(make: Make, tmp_path: Path) -> None:
+    """Snapshots that an earlier process could not remove go at the start; other files stay."""
+    for folder in ("limes-snapshot-9", "mine"):
+        left = tmp_path / "snapshots" / folder / "snapshot.duckdb"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"x")
+    snapshots = make()
+    assert folders(tmp_path) == ["mine"]
+    with snapshots.lease(0):
+        pass
+    snapshots.close()
+    assert folders(tmp_path) == ["mine"]
 
 
 def test_snapshot_that_cannot_be_made_is_one_line_and_leaves_nothing(

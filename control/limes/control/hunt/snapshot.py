@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -26,6 +26,7 @@ LOG = structlog.get_logger()
 MADE: Final = "hunt.snapshot_made"
 FAILED: Final = "hunt.snapshot_failed"
 
+FOLDER: Final = "limes-snapshot-"
 COPY_ROWS: Final = 122_880  # a row group of DuckDB
 COPY_MEMORY: Final = "1GB"
 COPY_THREADS: Final = 2
@@ -66,7 +67,8 @@ class Snapshot:
 class Snapshots:
     """Hands out snapshots, each made when it is asked for and no recent enough one is there.
 
-    `directory` is private to it: what a dead server left there is removed.
+    Its files lie in folders `limes-snapshot-<n>` of `directory`; what a dead server left of them is
+    removed. One server uses a directory.
     """
 
     def __init__(self, store: Store, directory: Path, config: HuntConfig) -> None:
@@ -77,7 +79,7 @@ class Snapshots:
         self._lock = threading.Lock()
         self._current: Snapshot | None = None
         self._made = 0
-        shutil.rmtree(directory, ignore_errors=True)
+        self._sweep()
 
     @contextmanager
     def lease(self, max_age: float) -> Iterator[Snapshot]:
@@ -95,7 +97,13 @@ class Snapshots:
         """Remove every snapshot; hunts that still read one keep what they have open."""
         with self._making, self._lock:
             self._current = None
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._sweep()
+            with suppress(OSError):  # somebody else's files keep it
+                self._directory.rmdir()
+
+    def _sweep(self) -> None:
+        for folder in self._directory.glob(f"{FOLDER}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _take(self, max_age: float) -> Snapshot:
         wanted = time.monotonic() - max_age
@@ -121,7 +129,7 @@ class Snapshots:
 
     def _make(self) -> Snapshot:
         self._made += 1
-        path = self._directory / str(self._made) / "snapshot.duckdb"
+        path = self._directory / f"{FOLDER}{self._made}" / "snapshot.duckdb"
         began = time.monotonic()
         try:
             snapshot = make(self._store, path, self._config)

@@ -1,6 +1,6 @@
 -- Everything that the cgroup of the worst alert did, in order: programs, connections, GPU calls.
--- Of alerts that are equally bad the newest counts. Connections and GPU calls of one program are
--- summed up in one line each, at the time of the first.
+-- Of alerts that are equally bad the newest counts. What one program did over and over is one line,
+-- at the time of the first; the middle of long paths is left out.
 WITH worst AS (
     SELECT host_id, boot_id, cgroup_path
     FROM hunt.alerts
@@ -17,6 +17,18 @@ inside AS (
             AND (g.cgroup_path = w.cgroup_path OR starts_with(g.cgroup_path, w.cgroup_path || '/'))
 ),
 
+programs AS (
+    SELECT
+        event_time,
+        process_pid,
+        process_executable,
+        regexp_replace(
+            process_command_line, '(/[^ /]+/[^ /]+)(?:/[^ /]+)+(/[^ /]+)', '\1/…\2', 'g'
+        ) AS command_line
+    FROM hunt.process_execs
+    SEMI JOIN inside USING (host_id, boot_id, cgroup_id)
+),
+
 -- One row a connection: how it ended, or how far it has come.
 connections AS (
     SELECT
@@ -27,8 +39,7 @@ connections AS (
         any_value(process_exec_id) AS process_exec_id,
         any_value(process_pid) AS process_pid,
         any_value(process_executable) AS process_executable,
-        any_value(destination_ip) AS destination_ip,
-        any_value(destination_port) AS destination_port,
+        concat(any_value(destination_ip), ' port ', any_value(destination_port)) AS endpoint,
         CASE
             WHEN bool_or(event_action IN ('connection_established', 'connection_progress'))
                 THEN 'connected to'
@@ -43,15 +54,31 @@ connections AS (
     GROUP BY ALL
 ),
 
+-- A few endpoints are named; of many, the first is, and the others are counted.
+endpoints AS (
+    SELECT
+        *,
+        if(count(DISTINCT endpoint) OVER program <= 3, endpoint, 'many') AS named
+    FROM connections
+    WINDOW program AS (PARTITION BY host_id, boot_id, process_exec_id, process_pid, outcome)
+),
+
+gpu AS (
+    SELECT host_id, boot_id, cgroup_id, event_time, process_pid, process_executable, process_exec_id, gpu_device_name, 0 AS gpu_calls
+    FROM hunt.gpu_events
+    UNION ALL
+    SELECT host_id, boot_id, cgroup_id, event_time, process_pid, process_executable, process_exec_id, gpu_device_name, gpu_calls
+    FROM hunt.gpu_activity
+),
+
 timeline AS (
     SELECT
         event_time,
         1 AS place,
         process_pid,
         process_executable,
-        'ran ' || process_command_line[:60] AS what
-    FROM hunt.process_execs
-    SEMI JOIN inside USING (host_id, boot_id, cgroup_id)
+        concat('ran ', command_line[:120], if(len(command_line) > 120, '…', '')) AS what
+    FROM programs
     UNION ALL
     SELECT
         min(event_time),
@@ -59,14 +86,14 @@ timeline AS (
         process_pid,
         process_executable,
         concat(
-            outcome, ' ', min_by(destination_ip, event_time), ' port ', min_by(destination_port, event_time),
-            if(count(DISTINCT destination_ip) > 1, format(' and {} more', count(DISTINCT destination_ip) - 1), ''),
+            outcome, ' ', min_by(endpoint, event_time),
+            if(count(DISTINCT endpoint) > 1, format(' and {} more', count(DISTINCT endpoint) - 1), ''),
             if(sum(source_bytes + destination_bytes) > 0, format(
                 ', {} out, {} in', format_bytes(sum(source_bytes)::BIGINT), format_bytes(sum(destination_bytes)::BIGINT)
             ), '')
         )
-    FROM connections
-    GROUP BY host_id, boot_id, process_exec_id, process_pid, process_executable, outcome
+    FROM endpoints
+    GROUP BY host_id, boot_id, process_exec_id, process_pid, process_executable, outcome, named
     UNION ALL
     SELECT
         min(event_time),
@@ -74,7 +101,7 @@ timeline AS (
         process_pid,
         process_executable,
         concat('made ', sum(gpu_calls), ' calls on ', gpu_device_name)
-    FROM hunt.gpu_activity
+    FROM gpu
     SEMI JOIN inside USING (host_id, boot_id, cgroup_id)
     GROUP BY host_id, boot_id, process_exec_id, process_pid, process_executable, gpu_device_name
     UNION ALL

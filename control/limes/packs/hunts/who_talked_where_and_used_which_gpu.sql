@@ -1,6 +1,5 @@
 -- Which program in which cgroup talked where, and which GPU it used.
--- Destinations that answered come by name, the three with the most traffic first; the others as
--- a number.
+-- Of the destinations that answered the two with the most traffic are named, the others counted.
 WITH connections AS (
     SELECT
         host_id,
@@ -43,24 +42,33 @@ calls AS (
         host_id,
         cgroup_path,
         process_executable,
-        string_agg(DISTINCT gpu_device_name, ', ' ORDER BY gpu_device_name) AS gpu,
-        sum(gpu_calls)::BIGINT AS gpu_calls
+        gpu_device_name,
+        sum(gpu_calls) AS gpu_calls
     FROM hunt.gpu_activity
+    GROUP BY ALL
+),
+
+uses AS (
+    SELECT
+        host_id,
+        cgroup_path,
+        process_executable,
+        string_agg(format('{}, {} calls', gpu_device_name, gpu_calls), '; ' ORDER BY gpu_device_name) AS gpu
+    FROM calls
     GROUP BY ALL
 )
 
 SELECT
     cgroup_path AS cgroup,
     parse_filename(process_executable) AS program,
-    concat_ws(
+    nullif(concat_ws(
         ' ',
-        nullif(array_to_string(t.peers[:3], ' '), ''),
-        if(len(t.peers) > 3, format('+{}', len(t.peers) - 3), NULL),
-        if(t.silent > 0, format('({} without answer)', t.silent), NULL)
-    ) AS talked_to,
+        nullif(array_to_string(t.peers[:2], ' '), ''),
+        if(len(t.peers) > 2, format('+{}', len(t.peers) - 2), NULL),
+        if(t.silent > 0, format('({} silent or refused)', t.silent), NULL)
+    ), '') AS talked_to,
     format_bytes(t.source_bytes) AS sent,
-    c.gpu,
-    c.gpu_calls AS calls
+    u.gpu
 FROM talks AS t
-FULL JOIN calls AS c USING (host_id, cgroup_path, process_executable)
+FULL JOIN uses AS u USING (host_id, cgroup_path, process_executable)
 ORDER BY cgroup_path, process_executable;

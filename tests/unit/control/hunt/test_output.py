@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from limes.control.hunt.output import notes, rich_table, write_csv, write_json
 from limes.control.hunt.result import Held, HuntResult
 from rich.console import Console
@@ -92,6 +94,25 @@ def test_terminal_is_not_an_attacker_s_to_command() -> None:
     assert r"\x1b]0;owned\x07" in text
     assert "[bold]not bold[/bold]" in text
     assert len([line for line in text.splitlines() if "fake row" in line]) == 1
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    st.integers(80, 200),
+)
+def test_narrow_table_folds_and_never_cuts(widths: list[int], terminal: int) -> None:
+    """From 80 characters on every character of every cell is shown, within the terminal's width."""
+    cells = [chr(ord("A") + place) * width for place, width in enumerate(widths)]
+    text = shown(pa.table({f"c{place}": [cell] for place, cell in enumerate(cells)}), terminal)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= terminal
+    for cell in cells:
+        assert text.count(cell[0]) == len(cell)
+
+
+def test_short_columns_stay_whole_beside_long_ones() -> None:
+    """An address is not torn apart because a command line beside it is long."""
+    text = shown(pa.table({"ip": ["203.0.113.254:65535"], "command": ["word " * 60]}), 80)
+    assert "203.0.113.254:65535" in text
 
 
 def test_answer_without_rows_still_has_its_columns() -> None:
