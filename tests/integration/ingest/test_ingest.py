@@ -69,7 +69,7 @@ def test_a_fresh_database_asks_from_the_beginning_and_takes_the_gap(
     assert settings.last_seq == 0
     stream.send(make_batch("connections", 1001, 5))
     assert stream.receive().rewind.next_seq == 1
-    stream.send(gap(1, 1000, "store_restored"), make_batch("connections", 1001, 5))
+    stream.send(gap(1, 1000, "store_reset"), make_batch("connections", 1001, 5))
     stream.receive_ack(1005)
     with served.admin() as admin:
         (sensor,) = admin.status().sensors

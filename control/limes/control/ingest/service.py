@@ -31,7 +31,13 @@ GAP_DECLARED: Final = "ingest.gap_declared"
 MAX_NAME: Final = 255
 MAX_SEQ: Final = (1 << 64) - 1
 # Where an event went missing, by the cause that a sensor declares.
-STAGES: Final = {"spool_full": "spool", "spool_corrupt": "spool", "sensor_killed": "sensor"}
+STAGES: Final = {
+    "spool_full": "spool",
+    "spool_corrupt": "spool",
+    "spool_unwritable": "spool",
+    "sensor_killed": "sensor",
+    "store_reset": "store",
+}
 
 
 class Call:
