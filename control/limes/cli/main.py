@@ -13,6 +13,7 @@ from limes.cli import (
     alerts,
     ca,
     control,
+    doctor,
     drill,
     events,
     hunt,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for module in (alerts, ca, control, rules, sensor):
     app.add_typer(module.app)
-for module in (drill, events, hunt, replay, status, up):
+for module in (up, status, events, hunt, drill, replay, doctor):
     module.declare(app)
 
 
