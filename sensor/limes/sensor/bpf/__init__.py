@@ -3,6 +3,7 @@
 Invariant: a scope that is not an existing cgroup is an error, never silently the whole host.
 """
 
+import ctypes
 from pathlib import Path
 from typing import Final
 
@@ -95,5 +96,7 @@ def open_source(config: SensorConfig) -> KernelSource:
         attachment, choice = search(request, BccLoader(request).attach)
     else:
         raise KernelUnsupported(f"Cannot load with {name}: choose libbpf or bcc.")
+    # The loader's copies of the kernel's BTF are freed by now, but glibc keeps the pages.
+    ctypes.CDLL(None).malloc_trim(0)
     extra = [node.device() for node in config.gpu_extra_nodes]
     return KernelSource(name, attachment, choice, extra_nodes=extra)
