@@ -1,4 +1,4 @@
-"""What a sensor encodes is what the control plane decodes: every kind, every column, every value."""
+"""What a sensor encodes is what the control plane decodes: every kind, column and value."""
 
 import numpy as np
 import pytest

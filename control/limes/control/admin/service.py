@@ -73,18 +73,22 @@ class AdminServicer(rpc.AdminServiceServicer):
         connected = self._connected()
         with self._store.cursor() as cursor:
             found = cursor.execute(query.text("sensors")).fetchall()
-        return [
-            pb.SensorStatus(
-                host_id=host,
-                boot_id=boot,
-                epoch=epoch,
-                last_seq=last_seq,
-                last_seen=timestamp(last_seen),
-                connected=Source(host, boot, epoch) in connected,
-                lost=lost,
+        sensors = []
+        for host, boot, epoch, last_connected, lost in found:
+            source = Source(host, boot, epoch)
+            last_seq, last_commit = self._writer.progress(source)
+            sensors.append(
+                pb.SensorStatus(
+                    host_id=host,
+                    boot_id=boot,
+                    epoch=epoch,
+                    last_seq=last_seq,
+                    last_seen=timestamp(last_commit or last_connected),
+                    connected=source in connected,
+                    lost=lost,
+                )
             )
-            for host, boot, epoch, last_seq, last_seen, lost in found
-        ]
+        return sensors
 
     def _rule_states(self, failing: dict[str, str]) -> list[pb.RuleStatus]:
         with self._store.cursor() as cursor:

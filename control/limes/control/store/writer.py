@@ -98,7 +98,9 @@ class Writer:
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._closing = False
-        self._last = self._read_last()
+        self._last: dict[Source, int] = {}
+        self._last_commit: dict[Source, datetime] = {}
+        self._read_progress()
         self._ingest_id = store.last_ingest_id()
         self.counts = WriterCounts()
         self.failure: StoreError | None = None
@@ -111,6 +113,10 @@ class Writer:
     def last_seq(self, source: Source) -> int:
         """Return the last committed sequence number of `source`; 0 when there is none."""
         return self._last.get(source, 0)
+
+    def progress(self, source: Source) -> tuple[int, datetime | None]:
+        """Return the last committed number of `source` and when it was committed, naive UTC."""
+        return self._last.get(source, 0), self._last_commit.get(source)
 
     def submit(self, item: Item) -> bool:
         """Queue `item`, waiting for room. Returns False when nothing is taken any more."""
@@ -134,9 +140,11 @@ class Writer:
             self._thread.join()
         self._connection.close()
 
-    def _read_last(self) -> dict[Source, int]:
+    def _read_progress(self) -> None:
         found = self._connection.execute(query.text("last_sequences")).fetchall()
-        return {Source(host, boot, epoch): last for host, boot, epoch, last in found}
+        for host, boot, epoch, last_seq, last_commit in found:
+            self._last[Source(host, boot, epoch)] = last_seq
+            self._last_commit[Source(host, boot, epoch)] = last_commit
 
     def _run(self) -> None:
         rest_until = 0.0
@@ -208,6 +216,7 @@ class Writer:
                 self._roll_back()
                 raise
         self._last.update(group.last)
+        self._last_commit.update(dict.fromkeys(group.last, now))
         self._tell(group, commit)
         for entry in entries:
             if isinstance(entry, Goodbye):

@@ -1,4 +1,4 @@
--- Last committed sequence number of every start of every sensor.
-SELECT host_id, boot_id, sensor_epoch, max(last_seq)
+-- Where every start of every sensor has come, and when.
+SELECT host_id, boot_id, sensor_epoch, max(last_seq), max(event_ingested)
 FROM batch_log
 GROUP BY ALL;

@@ -1,10 +1,14 @@
--- Every start of a sensor, newest first.
+-- Every start of a sensor, with the events lost of it, the latest to connect first.
 SELECT
-    host_id,
-    boot_id,
-    sensor_epoch,
-    last_seq,
-    coalesce(last_ingested, last_connected) AS last_seen,
-    lost
-FROM hunt.sensors
-ORDER BY last_seen DESC, host_id, sensor_epoch DESC;
+    s.host_id,
+    s.boot_id,
+    s.sensor_epoch,
+    s.last_connected,
+    coalesce(l.lost, 0) AS lost
+FROM sensors AS s
+LEFT JOIN (
+    SELECT host_id, boot_id, sensor_epoch, sum(loss_count)::UBIGINT AS lost
+    FROM losses
+    GROUP BY ALL
+) AS l USING (host_id, boot_id, sensor_epoch)
+ORDER BY s.last_connected DESC, s.host_id, s.sensor_epoch DESC;
