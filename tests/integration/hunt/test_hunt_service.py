@@ -296,6 +296,7 @@ def test_stopping_the_server_ends_hunts_and_removes_snapshots(serve: Serve, tmp_
         with pytest.raises(grpc.RpcError):
             list(call)
         stopping.join(DEADLINE)
+    assert [entry["outcome"] for entry in served.log] == ["cancelled"]
     assert not workers()
     assert not snapshots.exists()
 

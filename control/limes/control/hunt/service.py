@@ -35,7 +35,7 @@ FINISHED: Final = "hunt.finished"
 GRACE_SECONDS: Final = 2
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Question:
     """One call: what was asked, and what became of it, for the audit log."""
 
@@ -78,9 +78,17 @@ class HuntServicer(rpc.HuntServiceServicer):
         self._turns = Turns(config)
         # A worker dies with the thread that started it: one that lives as long as the server.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="hunt-starter")
+        self._asked = threading.Condition()
+        self._questions: set[Question] = set()
 
     def close(self) -> None:
-        """End every worker and remove the snapshots."""
+        """End every hunt and its worker, then remove the snapshots."""
+        with self._asked:
+            questions = tuple(self._questions)
+        for question in questions:
+            self._cancel(question)
+        with self._asked:
+            self._asked.wait_for(lambda: not self._questions, GRACE_SECONDS)
         self._starter.shutdown()
         self._snapshots.close()
 
@@ -89,6 +97,8 @@ class HuntServicer(rpc.HuntServiceServicer):
     ) -> Iterator[pb.HuntResponse]:
         """Yield a header, pieces of an Arrow IPC stream, a summary."""
         question = Question(analyst=identity(context).name, sql=request.sql)
+        with self._asked:
+            self._questions.add(question)
         if not context.add_callback(lambda: self._cancel(question)):
             question.cancel()
         try:
@@ -101,6 +111,9 @@ class HuntServicer(rpc.HuntServiceServicer):
             raise
         finally:
             audit(question)
+            with self._asked:
+                self._questions.discard(question)
+                self._asked.notify_all()
         if question.error:
             context.abort(CODES[question.outcome], question.error)
 
