@@ -5,13 +5,16 @@ Invariant: a stand-in node is never shown as a GPU; its name says "simulated dev
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from limes.sensor import strings
 from limes.sensor.identity import mix64
 from limes.sensor.source import GPU_CELL_DTYPE, Records, U32s, U64s
+
+Device: TypeAlias = tuple[int, str, bool]
+"""A configured node: device number, name, and whether it is a stand-in."""
 
 MINOR_BITS: Final = 20
 _NVIDIA_MAJOR: Final = 195
@@ -44,9 +47,7 @@ def _majors(proc: Path) -> dict[int, str]:
 class Devices:
     """Names of GPU device nodes: configured stand-ins first, then what the host's drivers say."""
 
-    def __init__(
-        self, extra: Iterable[tuple[int, str, bool]] = (), *, proc: Path = Path("/proc")
-    ) -> None:
+    def __init__(self, extra: Iterable[Device] = (), *, proc: Path = Path("/proc")) -> None:
         self._proc = proc
         self._extra = {number: (name, simulated) for number, name, simulated in extra}
         self._known: dict[int, tuple[str, bool]] = {}

@@ -5,14 +5,15 @@ is refused when the registry has changed since.
 
 A recording is a magic number, a header (JSON, length first) and frames: a number (what it holds),
 the count of rows, the count of bytes, the bytes. Beside the kernel's records it holds what the
-sensor read of its host at that moment: walks of the cgroup tree and the scan of the processes.
+sensor read of its host at that moment: walks of the cgroup tree and the scan of the processes; and which
+device nodes were watched beside those of GPU drivers, with the mark of a simulated one.
 Command lines are in it as they were, secrets included: the file is made with mode 0600.
 """
 
 import json
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -20,6 +21,7 @@ import msgspec
 import numpy as np
 from limes.sensor.clock import Clock
 from limes.sensor.errors import AbiMismatch, ConfigError
+from limes.sensor.gpu import Device
 from limes.sensor.procfs import Image, ProcessTable
 from limes.sensor.source import (
     DRAIN_ORDER,
@@ -56,7 +58,15 @@ def _layout() -> dict[str, object]:
 class Recorder:
     """A source that writes everything its inner source gives into a file."""
 
-    def __init__(self, inner: RecordSource, path: Path, *, boot_id: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        inner: RecordSource,
+        path: Path,
+        *,
+        boot_id: str,
+        clock: Clock,
+        devices: Iterable[Device] = (),
+    ) -> None:
         """Makes the file, replacing what is there. Raises ConfigError."""
         self._inner = inner
         try:
@@ -73,6 +83,7 @@ class Recorder:
             "boot_ns": clock.boot_ns(),
             "offset_ns": clock.offset_ns(),
             "plan": inner.plan,
+            "devices": list(devices),
         }
         text = json.dumps(header).encode()
         self._file.write(_MAGIC + _LENGTH.pack(len(text)) + text)
@@ -212,6 +223,10 @@ class ReplaySource:
         self.boot_ns = int(header["boot_ns"])
         self.offset_ns = int(header["offset_ns"])
         self.plan = str(header["plan"])
+        self.devices: list[Device] = [
+            (int(number), str(name), bool(simulated))
+            for number, name, simulated in header["devices"]
+        ]
         self.hooks: Sequence[HookState] = ()
         self.finished = False
         self._next: tuple[str, bytes] | None = None

@@ -163,17 +163,16 @@ def _open_source(config: SensorConfig) -> tuple[RecordSource, Clock, str]:
     source: RecordSource = open_source(config)
     clock = SystemClock()
     if config.record_file is not None:
-        source = Recorder(source, config.record_file, boot_id=boot_id, clock=clock)
+        source = Recorder(
+            source, config.record_file, boot_id=boot_id, clock=clock, devices=_devices(config)
+        )
     return source, clock, boot_id
 
 
 def _surroundings(config: SensorConfig, source: RecordSource) -> Surroundings:
-    devices = gpu.Devices(
-        (gpu.device_number(*node.device()), node.name, node.simulated)
-        for node in config.gpu_extra_nodes
-    )
     if isinstance(source, ReplaySource):
-        return Surroundings(tree=source, processes=source, devices=devices)
+        return Surroundings(tree=source, processes=source, devices=gpu.Devices(source.devices))
+    devices = gpu.Devices(_devices(config))
     mountinfo = Path("/proc/self/mountinfo").read_text()
     tree = cgroups.CgroupTree(cgroups.find_mount(mountinfo), config.scope)
     processes = procfs.Processes(tree=tree)
@@ -182,6 +181,13 @@ def _surroundings(config: SensorConfig, source: RecordSource) -> Surroundings:
             tree=source.walked(tree), processes=source.scanned(processes), devices=devices
         )
     return Surroundings(tree=tree, processes=processes, devices=devices)
+
+
+def _devices(config: SensorConfig) -> list[gpu.Device]:
+    return [
+        (gpu.device_number(*node.device()), node.name, node.simulated)
+        for node in config.gpu_extra_nodes
+    ]
 
 
 def _pace(config: SensorConfig) -> Pace:

@@ -39,7 +39,8 @@ def recording(tmp_path: Path, new_rig: MakeRig, make: Any) -> Any:
     source.cells = np.ones(2, GPU_CELL_DTYPE)
     source.losses[4] = 9
     path = tmp_path / "x.limesrec"
-    recorder = Recorder(source, path, boot_id=BOOT, clock=Clock())
+    node = (1 << 20 | 7, "nvidia0", True)
+    recorder = Recorder(source, path, boot_id=BOOT, clock=Clock(), devices=[node])
     for number in range(3):
         recorder.drain()
         if not number:
@@ -57,6 +58,7 @@ def test_replay_gives_what_was_recorded(recording: Any) -> None:
     source = ReplaySource(path)
     assert (source.boot_id, source.boot_ns, source.offset_ns) == (BOOT, 5, 7)
     assert (source.loader, source.plan) == ("replay", "tracepoint")
+    assert source.devices == [(1 << 20 | 7, "nvidia0", True)]
     first, second = source.drain(), source.drain()
     assert first["exec"].tobytes() == drains[0]["exec"].tobytes()
     assert first["exec_chunk"].tobytes() == drains[0]["exec_chunk"].tobytes()
