@@ -5,9 +5,9 @@ is refused when the registry has changed since.
 
 A recording is a magic number, a header (JSON, length first) and frames: a number (what it holds),
 the count of rows, the count of bytes, the bytes. Beside the kernel's records it holds what the
-sensor read of its host at that moment: walks of the cgroup tree and the scan of the processes; and which
-device nodes were watched beside those of GPU drivers, with the mark of a simulated one.
-Command lines are in it as they were, secrets included: the file is made with mode 0600.
+sensor read of its host at that moment: walks of the cgroup tree and the scan of the processes; and
+which device nodes were watched beside those of GPU drivers, a simulated one with its mark. Command
+lines are in it as they were, secrets included: the file is made with mode 0600.
 """
 
 import json

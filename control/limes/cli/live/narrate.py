@@ -6,9 +6,12 @@ Invariant: in the order in which it happened, and in few lines: what is left out
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime, timedelta
+from enum import Enum
 from functools import partial
-from pathlib import Path
+from os.path import commonpath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import pyarrow as pa
@@ -34,6 +37,8 @@ _SQL_LINES: Final = 16  # a longer hunt is shown by its last SELECT
 _PUMP_SECONDS: Final = 0.1
 # Shown as they come; of the others a person wants the sum, or nothing.
 _TOLD: Final = ("process_execs", "connections", "gpu_events", "losses")
+_LOSSES: Final = "losses"
+_PAUSE: Final = timedelta(seconds=1)  # without steps, a pause begins a new paragraph
 _COUNTED: Final = {"process_forks": "fork", "process_exits": "exit"}
 _SKIPPED_ACTIONS: Final = frozenset({"scanned", "connection_attempted", "connection_progress"})
 _NAMES: Final = {
@@ -44,10 +49,20 @@ _NAMES: Final = {
 }
 
 
+class Told(Enum):
+    """What a narrator tells, and when."""
+
+    AS_IT_HAPPENS = "everything, as it happens"
+    AFTERWARDS = "everything, once all is there: a recording comes faster than it happened"
+    ALERTS = "alerts alone"
+
+
 class Narrator:
     """Tells a run to a person on standard output."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Told = Told.AS_IT_HAPPENS) -> None:
+        """Begin to tell, in a thread: `told` says what and when."""
+        self._told = told
         self._screen = console()
         self._width = min(self._screen.width, 120)
         self._lock = threading.Lock()
@@ -56,9 +71,12 @@ class Narrator:
         self._hidden: Counter[tuple[str, str]] = Counter()
         self._cgroup = ""
         self._folder = ""
+        self._cgroups: set[str] = set()
+        self._last: datetime | None = None
         self._ended = threading.Event()
         self._pump = threading.Thread(target=self._tell_due, name="narrator", daemon=True)
-        self._pump.start()
+        if told is not Told.AFTERWARDS:
+            self._pump.start()
 
     # ------------------------------------------------------------ as it happens
 
@@ -68,16 +86,15 @@ class Narrator:
         lines = [
             ("control", f"{start.address}, mutual TLS; database {start.database}"),
             ("sensor", f"loader {start.loader}, plan {start.plan}"),
-            ("scope", ", ".join(start.scope)),
+            ("source", start.source),
         ]
-        if start.cgroup:
-            lines.append(("", f"job_1 is the cgroup {start.cgroup}/job_1, and so on"))
         if start.folder:
             lines.append(("", f"{_FOLDER} is {start.folder}"))
         with self._lock:
             for name, text in lines:
                 style = "" if name else "dim"
                 self._print(Text.assemble((f"{name:<8} ", "bold"), (safe(text), style)))
+            self._explain_cgroup()
 
     def step(self, name: str, label: str, when: datetime) -> None:
         """A heading, once what came before it was told."""
@@ -85,14 +102,17 @@ class Narrator:
 
     def events(self, kind: str, table: pa.Table) -> None:
         """Lines for what a person wants to see, counts for the others."""
+        if self._told is Told.ALERTS and kind != _LOSSES:
+            return
         if kind in _COUNTED:
             self._count(_COUNTED[kind], table)
         elif kind in _TOLD:
+            self._cgroups.update(table["cgroup_path"].to_pylist() if kind != _LOSSES else ())
             for row in table.to_pylist():
                 if row["event_action"] in _SKIPPED_ACTIONS or row.get("loss_count") == 0:
                     continue
                 when = row["event_time"].replace(tzinfo=UTC)
-                cgroup = self._short(row.get("cgroup_path") or "sensor")
+                cgroup = row.get("cgroup_path") or "sensor"
                 self._put(when, partial(self._tell_event, when, cgroup, say(kind, row)))
 
     def alert(self, alert: alert_service_pb2.Alert) -> None:
@@ -112,8 +132,12 @@ class Narrator:
     def settled(self) -> None:
         """Tell what was held back; from here on nothing is told as it happens."""
         self._ended.set()
-        self._pump.join()
+        if self._pump.is_alive():
+            self._pump.join()
         with self._lock:
+            if self._told is Told.AFTERWARDS:
+                self._cgroup = _parent(self._cgroups)
+                self._explain_cgroup()
             for tell in self._timeline.rest():
                 tell()
             self._sum_up()
@@ -142,12 +166,12 @@ class Narrator:
         """What came, what did not, and where to ask more."""
         self._rule("result")
         total = sum(verdict.events.values())
-        self._print(Text(f"{plural(total, 'event')} stored, {verdict.lost} lost. Hooks:"))
+        self._print(Text(f"{plural(total, 'event')} stored, {verdict.lost} lost."))
         for signal, hooks in verdict.plan.items():
             style = "dim" if hooks else "bold red"
-            self._print(Text.assemble(f"  {signal:<20} ", (hooks or "none", style)))
+            self._print(Text.assemble(f"  {signal:<20} ", (hooks or "no hook", style)))
         latency = latency_summary(verdict.latencies_ms())
-        if latency:
+        if latency and self._told is not Told.AFTERWARDS:
             median, longest = latency["p50"], latency["max"]
             said = f"From event to alert: median {median:.0f} ms, longest {longest:.0f} ms."
             self._print(Text(said))
@@ -163,11 +187,14 @@ class Narrator:
         with self._lock:
             self._timeline.put(when, tell)
 
+    def _explain_cgroup(self) -> None:
+        if self._cgroup:
+            self._print(Text(f"         cgroups are relative to {safe(self._cgroup)}", "dim"))
+
     def _count(self, what: str, table: pa.Table) -> None:
-        cgroups = Counter(table["cgroup_path"].to_pylist())
-        when = table["event_time"][0].as_py().replace(tzinfo=UTC)
-        for cgroup, count in cgroups.items():
-            self._put(when, partial(self._add, self._short(cgroup), what, count))
+        times, cgroups = table["event_time"].to_pylist(), table["cgroup_path"].to_pylist()
+        for when, cgroup in zip(times, cgroups, strict=True):
+            self._put(when.replace(tzinfo=UTC), partial(self._add, cgroup, what, 1))
 
     def _tell_due(self) -> None:
         while not self._ended.wait(_PUMP_SECONDS):
@@ -180,6 +207,11 @@ class Narrator:
         self._print(Text(f"\n{text}", "bold"))
 
     def _tell_event(self, when: datetime, cgroup: str, said: Said) -> None:
+        if self._told is Told.AFTERWARDS:
+            if self._last is None or when - self._last > _PAUSE:
+                self._sum_up()
+                self._print(Text())
+            self._last = when
         key = (cgroup, said.verb)
         if self._shown[key] >= _LINES and said.tone != "bad":
             self._add(cgroup, _NAMES.get(said.verb, said.verb), 1)
@@ -190,7 +222,7 @@ class Narrator:
     def _tell_alert(self, when: datetime, alert: alert_service_pb2.Alert) -> None:
         name = shown_alerts.severity(alert)
         said = Said("ALERT", f"{name}: {alert.rule}")
-        text = self._line(when, self._short(alert.cgroup_path), said)
+        text = self._line(when, alert.cgroup_path, said)
         text.highlight_words(["ALERT", name], shown_alerts.STYLES.get(name, ""))
         self._print(text)
 
@@ -199,7 +231,7 @@ class Narrator:
 
     def _line(self, when: datetime, cgroup: str, said: Said) -> Text:
         said = said._replace(what=self._shorten(said.what))
-        return shown_events.line(when, cgroup, said, width=self._width, column=6)
+        return shown_events.line(when, self._short(cgroup), said, width=self._width, column=6)
 
     def _sum_up(self) -> None:
         """Say what of the step was not shown."""
@@ -207,7 +239,7 @@ class Narrator:
         for (cgroup, what), count in sorted(self._hidden.items()):
             cgroups.setdefault(cgroup, []).append(plural(count, what))
         for cgroup, parts in cgroups.items():
-            text = f"{'':<12}  {safe(cgroup):<6}  and {', '.join(parts)}"
+            text = f"{'':<12}  {safe(self._short(cgroup)):<6}  and {', '.join(parts)}"
             self._print(Text(text, "dim"))
         self._hidden.clear()
         self._shown.clear()
@@ -226,6 +258,16 @@ class Narrator:
 
     def _print(self, text: Text) -> None:
         self._screen.print(text, soft_wrap=True)
+
+
+def _parent(cgroups: AbstractSet[str]) -> str:
+    """Return the cgroup that all of these are below; empty when that is the root."""
+    paths = [PurePosixPath(path) for path in cgroups if path.startswith("/")]
+    if not paths:
+        return ""
+    common = PurePosixPath(commonpath(paths))
+    common = common.parent if str(common) in cgroups else common
+    return "" if common == PurePosixPath("/") else str(common)
 
 
 def last_select(sql: str) -> tuple[int, str]:

@@ -22,17 +22,15 @@ from limes.v1 import alert_service_pb2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What runs, once both processes are ready."""
+    """What runs, once both processes are ready. `cgroup` and `folder` are shown short, if any."""
 
     address: str
     database: str
     loader: str
     plan: str
-    scope: Sequence[str]
+    source: str
     cgroup: str = ""
-    """cgroup below which paths are shown short; empty for none."""
     folder: str = ""
-    """Folder that is shown as $DRILL; empty for none."""
 
 
 class Reporter(Protocol):
@@ -87,7 +85,7 @@ class JsonReporter:
             database=start.database,
             loader=start.loader,
             plan=start.plan,
-            scope=list(start.scope),
+            source=start.source,
         )
 
     def step(self, name: str, label: str, when: datetime) -> None:

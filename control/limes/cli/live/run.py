@@ -11,15 +11,13 @@ from pathlib import Path
 
 from limes.cli.commands import NO, OK
 from limes.cli.live import certificates
-from limes.cli.live.narrate import Narrator
+from limes.cli.live.narrate import Narrator, Told
 from limes.cli.live.report import JsonReporter, Reporter
-from limes.cli.live.session import SETTLE_SECONDS, SensorOptions, Session
+from limes.cli.live.session import SETTLE_SECONDS, WHOLE_HOST, SensorOptions, Session
 from limes.cli.live.verdict import Pair, Verdict, judge
 from limes.cli.output import note
 from limes.control.hunt.library import shipped_hunts
 from limes.drill import DrillWorld, Step
-
-WHOLE_HOST = "/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +37,9 @@ def up(options: UpOptions) -> int:
     """Run until Ctrl-C, or for a drill; return the exit code."""
     stop_by_signals()
     certificates.prepare_state(options.state)
-    reporter = reporter_for(as_json=options.as_json)
     if options.drill:
-        return _up_with_drill(options, reporter)
+        return _up_with_drill(options, JsonReporter() if options.as_json else Narrator())
+    reporter = JsonReporter() if options.as_json else Narrator(told=Told.ALERTS)
     with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
         _stay(session)
@@ -52,7 +50,7 @@ def replay(options: UpOptions) -> int:
     """Feed a recording through sensor and control plane; return the exit code."""
     stop_by_signals()
     certificates.prepare_state(options.state)
-    reporter = reporter_for(as_json=options.as_json)
+    reporter = JsonReporter() if options.as_json else Narrator(told=Told.AFTERWARDS)
     with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
         session.settle_after_sensor()
@@ -65,11 +63,6 @@ def stop_by_signals() -> None:
     """Let SIGTERM and SIGHUP end a run as Ctrl-C does: in order, leaving nothing behind."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-
-
-def reporter_for(*, as_json: bool) -> Reporter:
-    """Return who tells the run."""
-    return JsonReporter() if as_json else Narrator()
 
 
 def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:

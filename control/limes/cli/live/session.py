@@ -23,6 +23,7 @@ from limes.cli.live.watch import Watch
 from limes.cli.options import DEFAULT_ADDRESS
 from limes.control.client import ControlClient
 
+WHOLE_HOST: Final = "/"
 CONTROL_READY: Final = "control.ready"
 SENSOR_READY: Final = "sensor.ready"
 CONNECTED: Final = "publish.connected"
@@ -45,6 +46,12 @@ class SensorOptions:
     gpu_nodes: tuple[Mapping[str, object], ...] = ()
     replay: Path | None = None
     record: Path | None = None
+
+    def source(self) -> str:
+        """Return in words where events come from."""
+        if self.replay is not None:
+            return f"recording {self.replay}"
+        return "the whole host" if WHOLE_HOST in self.scope else f"cgroup {', '.join(self.scope)}"
 
     def arguments(self) -> list[str]:
         """Return them as flags of `limes sensor run`."""
@@ -131,7 +138,7 @@ class Session:
                 database=self.database,
                 loader=self.loader,
                 plan=ready["plan"],
-                scope=ready["scope"],
+                source=options.source(),
                 cgroup=cgroup,
                 folder=folder,
             )

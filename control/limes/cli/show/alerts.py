@@ -30,6 +30,7 @@ Shorten = Callable[[str], str]
 INDENT: Final = "   "
 _TREE_ROWS: Final = 2  # of the terminal that one process of a tree may take
 _SUMMARY_ROWS: Final = 4
+_LATE_NS: Final = 600 * 10**9  # later than that it was read from a spool or a recording
 
 
 def severity(alert: pb.Alert) -> str:
@@ -134,7 +135,8 @@ def _facts(alert: pb.Alert) -> list[str]:
     kinds = Counter(item.kind for item in alert.evidence)
     evidence = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
     facts.append(f"evidence: {evidence or 'none'}")
-    facts.append(f"{duration(max(0, latency_ns(alert)))} after the event")
+    if latency_ns(alert) < _LATE_NS:
+        facts.append(f"{duration(max(0, latency_ns(alert)))} after the event")
     return facts
 
 

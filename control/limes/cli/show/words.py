@@ -118,7 +118,7 @@ def _connection(row: Row) -> Said:
 
 def _reason(error: int | None) -> str:
     if error is None:
-        return "failed"
+        return "no result"
     return f"{_ERRORS.get(error, 'failed')} ({errno.errorcode.get(error, error)})"
 
 
