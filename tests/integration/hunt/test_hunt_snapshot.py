@@ -83,6 +83,17 @@ def test_bound_keeps_the_newest_rows_and_states_what_is_left_out(make: Make, wor
     assert kinds["connections"].oldest_event_time is None
 
 
+def test_bound_of_the_log_of_batches_is_stated(make: Make, world: World) -> None:
+    """Views that rest on the log of batches may lack old sensors: what it lacks is stated too."""
+    for _ in range(9):
+        world.add("losses", loss_cause="x")
+    world.commit()
+    with make(snapshot_rows=5).lease(0) as snapshot:
+        (log,) = (kind for kind in snapshot.kinds if kind.kind == "batch_log")
+    assert (log.rows, log.store_rows) == (5, 9)
+    assert snapshot.oldest_event_time == START.replace(tzinfo=UTC)
+
+
 def test_bound_of_time_leaves_out_what_was_committed_before(make: Make, world: World) -> None:
     """With a bound of hours, rows committed earlier are left out whatever their own time is."""
     world.add("losses", count=2)
@@ -172,6 +183,21 @@ def test_snapshot_is_used_again_until_it_is_too_old(make: Make, tmp_path: Path) 
         assert second is not first
         assert second.begun > first.begun
     assert folders(tmp_path) == ["2"]
+
+
+def test_slow_snapshot_is_used_longer_unless_a_newer_one_is_asked_for(make: Make) -> None:
+    """By default a snapshot serves three times as long as it took to make, and its age is told."""
+    snapshots = make(snapshot_age_seconds=0)
+    with snapshots.lease() as first:
+        first.seconds = 3600.0
+    with snapshots.lease() as again:
+        assert again is first
+    first.seconds = 0.0
+    with snapshots.lease() as second:
+        assert second is not first
+    second.seconds = 3600.0
+    with snapshots.lease(0) as third:
+        assert third is not second
 
 
 def test_snapshot_stays_while_it_is_read(make: Make, tmp_path: Path) -> None:

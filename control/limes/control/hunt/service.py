@@ -127,9 +127,7 @@ class HuntServicer(rpc.HuntServiceServicer):
         size = len(request.sql.encode())
         if size > MAX_SQL_BYTES:
             raise HuntError(f"The hunt is {size} bytes long; the limit is {MAX_SQL_BYTES}.")
-        max_age = self._config.snapshot_age_seconds
-        if request.HasField("max_age_seconds"):
-            max_age = request.max_age_seconds
+        max_age = request.max_age_seconds if request.HasField("max_age_seconds") else None
         timeout = within(request.timeout_seconds, self._config.timeout_seconds)
         with self._turns.turn(question.cancelled), self._snapshots.lease(max_age) as snapshot:
             # A worker's deadline does not end a call whose analyst takes nothing any more.

@@ -32,12 +32,17 @@ COPY_MEMORY: Final = "1GB"
 COPY_THREADS: Final = 2
 # Integers of 128 bits, which DuckDB hands to Arrow as decimals of 38 digits, modulo 2^127.
 WIDE: Final = frozenset({"HUGEINT", "UHUGEINT"})
+BOUNDED: Final = (*schema.KINDS, "batch_log")
+REST: Final = 3.0
 ANCESTORS: Final = 64  # rounds in which images named by images are fetched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindBound:
-    """What a snapshot holds of one kind: fewer rows than the store has when a bound cut it."""
+    """What a snapshot holds of one kind (or of the log of batches, by the time of its commits).
+
+    Fewer rows than the store has when a bound cut it.
+    """
 
     kind: str
     rows: int
@@ -47,17 +52,23 @@ class KindBound:
 
 @dataclass(slots=True, kw_only=True)
 class Snapshot:
-    """A file that hunts may read. Times are UTC; `begun` is by the monotonic clock."""
+    """A file that hunts may read. Times are UTC; `begun` is by the monotonic clock.
+
+    Making it took `seconds`.
+    """
 
     path: Path
     begun: float
     made_at: datetime
+    seconds: float
     kinds: tuple[KindBound, ...]
     readers: int = field(default=0)
 
     @property
     def oldest_event_time(self) -> datetime | None:
-        return min((k.oldest_event_time for k in self.kinds if k.oldest_event_time), default=None)
+        """Return the time of the oldest event; None when there is none."""
+        kinds = (kind for kind in self.kinds if kind.kind in schema.KINDS)
+        return min((k.oldest_event_time for k in kinds if k.oldest_event_time), default=None)
 
     def age(self) -> float:
         """Return the seconds since it was begun."""
@@ -82,10 +93,12 @@ class Snapshots:
         self._sweep()
 
     @contextmanager
-    def lease(self, max_age: float) -> Iterator[Snapshot]:
+    def lease(self, max_age: float | None = None) -> Iterator[Snapshot]:
         """Give a snapshot not older than `max_age` seconds; it stays until the block ends.
 
-        Raises HuntError when none can be made.
+        None takes the configured age, or REST times as long as the last one took to make when that
+        is more: a large store must not be busy with snapshots alone. Raises HuntError when none
+        can be made.
         """
         snapshot = self._take(max_age)
         try:
@@ -105,14 +118,15 @@ class Snapshots:
         for folder in self._directory.glob(f"{FOLDER}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _take(self, max_age: float) -> Snapshot:
-        wanted = time.monotonic() - max_age
+    def _take(self, max_age: float | None) -> Snapshot:
+        asked = time.monotonic()
         # While one is made the others wait: it may be recent enough for them too.
         with self._making:
             with self._lock:
-                if self._current is not None and self._current.begun >= wanted:
-                    self._current.readers += 1
-                    return self._current
+                current = self._current
+                if current is not None and current.begun >= asked - self._age(current, max_age):
+                    current.readers += 1
+                    return current
             made = self._make()
             made.readers = 1
             with self._lock:
@@ -120,6 +134,11 @@ class Snapshots:
                 if old is not None and old.readers == 0:
                     remove(old)
             return made
+
+    def _age(self, current: Snapshot, max_age: float | None) -> float:
+        if max_age is not None:
+            return max_age
+        return max(self._config.snapshot_age_seconds, REST * current.seconds)
 
     def _release(self, snapshot: Snapshot) -> None:
         with self._lock:
@@ -130,7 +149,6 @@ class Snapshots:
     def _make(self) -> Snapshot:
         self._made += 1
         path = self._directory / f"{FOLDER}{self._made}" / "snapshot.duckdb"
-        began = time.monotonic()
         try:
             snapshot = make(self._store, path, self._config)
         except (duckdb.Error, StoreError, OSError) as error:
@@ -145,7 +163,7 @@ class Snapshots:
             MADE,
             rows=sum(kind.rows for kind in snapshot.kinds),
             bytes=path.stat().st_size,
-            elapsed_ms=round((time.monotonic() - began) * 1000),
+            elapsed_ms=round(snapshot.seconds * 1000),
         )
         return snapshot
 
@@ -169,11 +187,12 @@ def make(store: Store, path: Path, config: HuntConfig) -> Snapshot:
             target.execute(query("snapshot_views"))
             target.commit()
             source.rollback()
-            kinds = tuple(bound(target, kind, counts[kind]) for kind in schema.KINDS)
+            kinds = tuple(bound(target, table, counts[table]) for table in BOUNDED)
     finally:
         copy.close()
     path.chmod(0o400)
-    return Snapshot(path=path, begun=begun, made_at=made_at, kinds=kinds)
+    seconds = time.monotonic() - begun
+    return Snapshot(path=path, begun=begun, made_at=made_at, seconds=seconds, kinds=kinds)
 
 
 def copy_tables(
@@ -187,7 +206,7 @@ def copy_tables(
     for (table,) in target.execute(query("tables")).fetchall():
         rows = source.table(table)
         counts[table] = count(rows)
-        if "ingest_id" in rows.columns:
+        if table in BOUNDED:
             rows = newest(rows, config, now)
         insert(target, table, rows)
     add_images(source, target)
@@ -242,13 +261,13 @@ def exact(name: str, kind: str) -> duckdb.Expression:
     return column.cast(duckdb.sqltypes.VARCHAR) if kind in WIDE else column
 
 
-def bound(target: duckdb.DuckDBPyConnection, kind: str, store_rows: int) -> KindBound:
-    found = target.execute(query("oldest"), {"kind": kind}).fetchone()
-    assert found is not None
-    rows, oldest = found
+def bound(target: duckdb.DuckDBPyConnection, table: str, store_rows: int) -> KindBound:
+    rows = target.table(table)
+    moment = "event_time" if "event_time" in rows.columns else "event_ingested"
+    (oldest,) = rows.min(moment).fetchone() or (None,)
     return KindBound(
-        kind=kind,
-        rows=rows,
+        kind=table,
+        rows=count(rows),
         store_rows=store_rows,
         oldest_event_time=None if oldest is None else oldest.replace(tzinfo=UTC),
     )

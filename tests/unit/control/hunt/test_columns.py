@@ -5,7 +5,7 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from limes.control.errors import HuntError
 from limes.control.hunt.columns import plain_batch, plain_schema, unique
@@ -27,6 +27,7 @@ def test_wide_integer_arrives_exactly(value: int) -> None:
     assert sent(f"SELECT ({value})::HUGEINT AS v").to_pylist() == [{"v": Decimal(value)}]
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(0, 2**128 - 1)), min_size=1, max_size=20))
 def test_wide_unsigned_integers_arrive_exactly(values: list[int | None]) -> None:
     """Unsigned integers up to 2^128 - 1 keep their values, and NULL stays NULL."""

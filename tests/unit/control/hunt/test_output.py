@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from limes.control.hunt.output import notes, rich_table, write_csv, write_json
 from limes.control.hunt.result import Held, HuntResult
@@ -96,6 +96,7 @@ def test_terminal_is_not_an_attacker_s_to_command() -> None:
     assert len([line for line in text.splitlines() if "fake row" in line]) == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=8),
     st.integers(80, 200),
