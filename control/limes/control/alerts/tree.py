@@ -33,7 +33,6 @@ class Fork:
     """A row of process_forks."""
 
     pid: int
-    exec_id: int
     parent_entity: int
 
 
@@ -61,11 +60,16 @@ class ProcessWalk:
         """Return the node of a process, and its parent's ids."""
         image = self._image(exec_id) if exec_id else self._latest_image(entity)
         if image is not None and entity in (0, image.entity):
-            return _node(image.entity, image.pid, image), image.parent_entity, image.parent_exec_id
+            node = _node(image.entity, image.pid, image)
+            fork = self._fork(image.entity)
+            if fork is not None and fork.parent_entity:
+                # Who forked it; at its exec its parent may have ended, and init have adopted it.
+                return node, fork.parent_entity, fork.exec_id
+            return node, image.parent_entity, image.parent_exec_id
         fork = self._fork(entity)
         if fork is not None:
             # It never ran a program of its own: it shows the image that its parent ran.
-            return _node(entity, fork.pid, image), fork.parent_entity, exec_id or fork.exec_id
+            return _node(entity, fork.pid, image), fork.parent_entity, image.exec_id if image else 0
         if image is not None:
             return _node(entity, 0, image), image.entity, exec_id
         return None, 0, 0
@@ -88,7 +92,7 @@ class ProcessWalk:
     def _fork(self, entity: int) -> Fork | None:
         self.cursor.execute(query.text("process_fork"), [self.host_id, self.boot_id, entity])
         row = self.cursor.fetchone()
-        return None if row is None else Fork(pid=row[0], exec_id=row[1], parent_entity=row[2])
+        return None if row is None else Fork(pid=row[0], parent_entity=row[1])
 
 
 def _node(entity: int, pid: int, image: Image | None) -> ProcessNode:
