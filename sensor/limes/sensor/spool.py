@@ -206,6 +206,8 @@ class EpochSpool:
                 self._rotate()
             segment = self._segments.pop(0)
             self._disk_bytes -= segment.size
+            # What memory still has of it is given up with it, or the hole would not be true.
+            self._forget(segment.last_seq)
             self._note(Hole(segment.first_seq, segment.last_seq, SPOOL_FULL))
         segment.path.unlink(missing_ok=True)
         return segment.size
@@ -297,19 +299,23 @@ class EpochSpool:
         """Lets everything up to this number go. A number never appended is ignored."""
         with self._lock:
             self.acked = max(self.acked, min(last_seq, self.last_seq))
-            done = 0
-            for entry, on_disk in self._tail:
-                if entry.last_seq > self.acked:
-                    break
-                self._tail_bytes -= len(entry.payload)
-                if not on_disk:
-                    self._unsaved_bytes -= len(entry.payload)
-                done += 1
-            del self._tail[:done]
+            self._forget(self.acked)
             self._holes = [hole for hole in self._holes if hole.last_seq > self.acked]
             gone = self._done_segments()
         for segment in gone:
             segment.path.unlink(missing_ok=True)
+
+    def _forget(self, last_seq: int) -> None:
+        """Frees the memory of batches up to this number."""
+        done = 0
+        for entry, on_disk in self._tail:
+            if entry.last_seq > last_seq:
+                break
+            self._tail_bytes -= len(entry.payload)
+            if not on_disk:
+                self._unsaved_bytes -= len(entry.payload)
+            done += 1
+        del self._tail[:done]
 
     def _done_segments(self) -> list[_Segment]:
         """Takes out the acknowledged segments; a small one that is being written stays."""

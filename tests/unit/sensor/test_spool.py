@@ -115,6 +115,18 @@ def test_dropping_the_oldest_leaves_a_declared_hole(epoch: EpochSpool) -> None:
     assert epoch.lost == {spool.SPOOL_FULL: items[0].events}
 
 
+def test_dropping_gives_up_what_memory_still_has_of_it(
+    epoch: EpochSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted as lost is not sent all the same."""
+    monkeypatch.setattr(spool, "_TAIL_BYTES", 1 << 20)
+    entries = fill(epoch, 40)
+    epoch.drop_oldest()
+    items = drain(epoch)
+    assert items[1:] == entries[items[0].events // 10 :]
+    assert epoch.lost == {spool.SPOOL_FULL: items[0].events}
+
+
 def test_dropping_again_widens_the_hole(epoch: EpochSpool) -> None:
     """Neighbouring holes of one cause are one."""
     fill(epoch, 40)
