@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from limes.control.errors import HuntError
 from limes.control.hunt.process import HuntProcess
@@ -122,6 +123,31 @@ def test_what_is_let_through_changes_nothing(
     before = state(snapshot)
     run(sql)
     assert state(snapshot) == before
+
+
+LOCKED = {
+    "access_mode": "read_only",
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_unsigned_extensions": "false",
+    "max_expression_depth": "250",
+    "temp_directory": "",
+    "lock_configuration": "true",
+    "memory_limit": "512.0 MiB",
+    "threads": "2",
+}
+
+
+def test_each_of_duckdb_s_locks_is_on(run: Callable[..., tuple[pa.Table, object]]) -> None:
+    """The layers overlap, so that one may fail: hence each is looked at by itself."""
+    table, _ = run("SELECT name, value FROM duckdb_settings()")
+    settings = {row["name"]: row["value"] for row in table.to_pylist()}
+    assert {name: settings[name] for name in LOCKED} == LOCKED
+    table, _ = run("SELECT readonly FROM duckdb_databases() WHERE database_name = 'snapshot'")
+    assert table.to_pylist() == [{"readonly": True}]
 
 
 BOMBS = {
