@@ -1,8 +1,8 @@
 """Instructions of the whole guest per operation, without Limes and with all of it.
 
-Boots the VM with `-icount`: one CPU whose clock advances a nanosecond per instruction, so that the
-Boots the VM with `-icount`: one CPU whose clock advances a nanosecond per instruction: the times
-that `load.c` prints are instruction counts. With: sensor (every hook, whole host, plan fentry),
+Boots the VM with `-icount`: one CPU whose clock advances a nanosecond per instruction, so the
+times that `load.c` prints are instruction counts. With: sensor (every hook, whole host, plan
+fentry), gRPC over mutual TLS, and a sink that acknowledges, all in the same guest and counted.
 """
 
 import json
