@@ -32,6 +32,8 @@ class Strings:
 
     def take(self, rows: npt.NDArray[np.intp]) -> "Strings":
         """The rows with these numbers, in this order; rows may repeat."""
+        if not self.data:
+            return Strings(np.zeros(len(rows) + 1, np.int32), b"")
         starts = self.offsets[:-1][rows]
         lengths = self.offsets[1:][rows] - starts
         offsets = offsets_of(lengths)
