@@ -33,6 +33,7 @@ class Fork:
     """A row of process_forks."""
 
     pid: int
+    exec_id: int
     parent_entity: int
 
 
@@ -92,7 +93,7 @@ class ProcessWalk:
     def _fork(self, entity: int) -> Fork | None:
         self.cursor.execute(query.text("process_fork"), [self.host_id, self.boot_id, entity])
         row = self.cursor.fetchone()
-        return None if row is None else Fork(pid=row[0], parent_entity=row[1])
+        return None if row is None else Fork(pid=row[0], exec_id=row[1], parent_entity=row[2])
 
 
 def _node(entity: int, pid: int, image: Image | None) -> ProcessNode:

@@ -3,7 +3,7 @@
 Invariant: a case says the same whatever the order of arrival, so each is run in four orders.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -89,7 +89,13 @@ def run_cases(
     pack: Pack, *, only: Sequence[str] = (), orders: Sequence[Order] = ORDERS
 ) -> list[CaseResult]:
     """Run the cases of a pack's rules (of those named in `only`), each in every order."""
-    results = []
+    return list(play_cases(pack, only=only, orders=orders))
+
+
+def play_cases(
+    pack: Pack, *, only: Sequence[str] = (), orders: Sequence[Order] = ORDERS
+) -> Iterator[CaseResult]:
+    """Yield the results of `run_cases` as they come. Raises RuleError for unreadable cases."""
     with Scratch() as scratch:
         for rule in pack.rules:
             if only and rule.name not in only:
@@ -97,10 +103,7 @@ def run_cases(
             for case in read_cases(rule):
                 for order in orders:
                     problem = run_case(scratch, at_work(rule, pack.rules), case, order)
-                    results.append(
-                        CaseResult(rule=rule.name, case=case.name, order=order, problem=problem)
-                    )
-    return results
+                    yield CaseResult(rule=rule.name, case=case.name, order=order, problem=problem)
 
 
 def at_work(rule: Rule, rules: Sequence[Rule]) -> tuple[Rule, ...]:

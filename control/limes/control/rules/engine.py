@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
-    """What the engine did since it started. `position` is the last commit it has read."""
+    """What the engine did so far. `position` is the last commit it has read to its end."""
 
     position: int
     passes: int
@@ -87,6 +87,7 @@ class Engine:
         self._on_events = [state for state in states if not state.rule.on_signals]
         self._on_signals = [state for state in states if state.rule.on_signals]
         self._position = max((state.watermark for state in self._on_events), default=0)
+        self._read = self._position, 0  # told together, once its alerts are committed
         self._saved_at = clock()
         self._passes = 0
         self._alerts = 0
@@ -107,6 +108,8 @@ class Engine:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if self.failure is None:
+            self._save_if_due(force=True)
         self._watchdog.__exit__(None, None, None)
         self.board.close()
         self._cursor.close()
@@ -115,10 +118,10 @@ class Engine:
         """Return what it did so far."""
         states = [*self._on_events, *self._on_signals]
         return EngineStatus(
-            position=self._position,
+            position=self._read[0],
             passes=self._passes,
             alerts=self._alerts,
-            held_rows=sum(held.rows for held in self._batch.held.values()),
+            held_rows=self._read[1],
             last_pass_seconds=self._last_pass,
             failing=tuple((s.rule.name, s.error) for s in states if s.status == FAILING),
         )
@@ -147,6 +150,7 @@ class Engine:
             self._position = upper
             self._pass(states, content, after, upper)
         self._run_on_signals()
+        self._read = self._position, sum(held.rows for held in self._batch.held.values())
         self._save_if_due()
         self._last_pass = self._clock() - began
 
@@ -298,7 +302,6 @@ class Engine:
                 if delivery:
                     self._stop.wait(min(REST * self._last_pass, REST_SECONDS))
             self.process(self._store.last_ingest_id())
-            self._save_if_due(force=True)
         except BaseException as error:
             self.failure = error
             LOG.exception(ENGINE_FAILED)

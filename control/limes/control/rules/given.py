@@ -126,7 +126,8 @@ def _values(kind: str, row: dict[str, Any]) -> dict[str, Any]:
             address = ip_address(value)
             number = int(address) + (0xFFFF << 32 if address.version == 4 else 0)
             out |= {f"{name}_hi": number >> 64, f"{name}_lo": number & (2**64 - 1)}
-            out.setdefault("network_type", 2 if address.version == 4 else 10)
+            if name == "destination_ip":
+                out.setdefault("network_type", 2 if address.version == 4 else 10)
         elif name in ("network_type", "network_transport"):
             out[name] = _WORDS[value]
         elif name == "process_args" and isinstance(value, list):

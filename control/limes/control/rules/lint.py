@@ -142,7 +142,8 @@ def proof(rule: Rule) -> Iterator[Issue]:
     if not any(distance(one, other) == 1 for one in positives for other in negatives):
         faults.append("no case without an alert differs from one with it in a single field")
     names = [case.name for case in cases]
-    faults += [f"two cases are named {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    faults += [f"two cases are named {name!r}" for name in twice]
     for fault in faults:
         yield Issue(code="cases", rule=rule.name, path=rule.cases_path, line=0, message=fault)
 
@@ -166,9 +167,8 @@ def duplicates(pack: Pack, others: Sequence[Pack]) -> Iterator[Issue]:
             value = getattr(rule, attribute)
             known = first.setdefault(value, rule)
             if known is not rule and rule in pack.rules:
-                yield issue(
-                    rule, f"duplicate_{attribute}", f"{value} is that of {known.path}", key=attribute
-                )
+                message = f"{value} is that of {known.path}"
+                yield issue(rule, f"duplicate_{attribute}", message, key=attribute)
 
 
 def locked(pack: Pack) -> Iterator[Issue]:
@@ -207,9 +207,8 @@ def requirements(rule: Rule, columns: dict[str, frozenset[str]]) -> Iterator[Iss
             continue
         for name in names:
             if name not in columns[kind]:
-                yield issue(
-                    rule, "unknown_column", f"requires {kind}.{name}: no such column", key="requires"
-                )
+                message = f"requires {kind}.{name}: no such column"
+                yield issue(rule, "unknown_column", message, key="requires")
     events = {*schema.KINDS, SIGNALS}
     for kind in sorted(set(_READ.findall(bare(rule.sql))) & events - rule.requires.keys()):
         yield issue(rule, "unsaid", f"its SQL reads {kind}, which requires lacks", key="requires")

@@ -23,7 +23,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def read_lock(pack: Pack) -> dict[str, Locked]:
-    """Return what is locked, by rule name; empty without a file. Raises RuleError when unreadable."""
+    """Return what is locked, by rule name; empty without a file. Raises RuleError."""
     path = pack.lock_path
     if not path.is_file():
         return {}

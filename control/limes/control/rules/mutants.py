@@ -1,7 +1,7 @@
 """Owns rules with one key condition taken out: proof that the cases would notice.
 
 A condition is marked by `-- key: reason` at the end of its line, one of several lines by `-- key
-begin: reason` and `-- key end`, which nest. Invariant: a mutant differs from its rule in exactly that.
+begin: reason` and `-- key end`, which nest. Invariant: nothing else of a mutant differs.
 """
 
 import re
@@ -35,9 +35,7 @@ def mutants(rule: Rule) -> list[Mutant]:
             continue
         end = _end(lines, number) if match["begin"] else number
         rest = "\n".join([*lines[:number], *lines[end + 1 :], ""])
-        found.append(
-            Mutant(rule=replace(rule, sql=rest), line=number + 1, reason=match["reason"])
-        )
+        found.append(Mutant(rule=replace(rule, sql=rest), line=number + 1, reason=match["reason"]))
     return found
 
 
@@ -57,7 +55,7 @@ def notice(scratch: Scratch, pack: Pack, mutant: Mutant, cases: tuple[Case, ...]
 
 
 def _end(lines: list[str], start: int) -> int:
-    """Return the line that closes the condition which begins at `start`, or `start` when none does."""
+    """Return the line that closes the condition which begins at `start`; `start` without one."""
     open_conditions = 0
     for number in range(start, len(lines)):
         match = _KEY.search(lines[number])

@@ -1,10 +1,11 @@
-"""Owns a database in memory, with the real migrations and views, for cases and backtests.
+"""Owns a scratch database, with the real migrations and views, for cases and tests.
 
 Invariant: it begins empty after each `reset`; what is committed is committed as the writer does it.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -28,12 +29,13 @@ class _NoPeer:
 
 
 class Scratch:
-    """An in-memory store that events are put into."""
+    """A store that events are put into, without sensors and streams."""
 
-    def __init__(self) -> None:
-        self.store = open_store(None)
+    def __init__(self, path: Path | None = None) -> None:
+        """Open it in memory, or at `path`, with what is there already."""
+        self.store = open_store(path)
         self._cursor = self.store.cursor()
-        self.last_ingest_id = 0
+        self.last_ingest_id = self.store.last_ingest_id()
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -17,7 +17,7 @@ WITH started AS (
         -- What ssh takes for its own: options, one destination, options. After that comes the remote
         -- command, of which nothing counts. Flags without a value may share a word with one that has it.
         regexp_extract(
-            rtrim(x.process_args, chr(0)),
+            regexp_replace(x.process_args, '\x00$', ''),
             '^[^\x00]*'
             || '(\x00-[1246AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]([^\x00]+|\x00[^\x00]*)|\x00-[1246AaCfGgKkMNnqsTtVvXxYy]+)*' -- key: options before the destination
             || '((\x00--)?\x00[^-\x00][^\x00]*' -- key begin: options after the destination
