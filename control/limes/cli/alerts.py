@@ -10,14 +10,23 @@ from limes.cli.output import Form, note
 app = group("alerts", "Read what the rules found.")
 
 After = Annotated[
-    int, typer.Option("--after", min=0, help="Only alerts with a higher number than this.")
+    int,
+    typer.Option(
+        "--after",
+        metavar="N",
+        min=0,
+        show_default=False,
+        help="Only alerts with a higher number than this.",
+    ),
 ]
 
 
 @command(app, "list", "limes alerts list --json")
 def list_(
     after: After = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most alerts to show.")] = 1000,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Most alerts to show.")
+    ] = 1000,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
     state: options.State = options.DEFAULT_STATE,
@@ -39,7 +48,14 @@ def list_(
 def follow(
     after: After = 0,
     count: Annotated[
-        int, typer.Option("--count", min=0, help="End after so many; 0 goes on until Ctrl-C.")
+        int,
+        typer.Option(
+            "--count",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="End after so many; 0 goes on until Ctrl-C.",
+        ),
     ] = 0,
     as_json: options.AsJson = False,
     state: options.State = options.DEFAULT_STATE,
@@ -65,7 +81,7 @@ def follow(
 
 @command(app, "show", "limes alerts show 1")
 def show(
-    alert: Annotated[str, typer.Argument(help="Number of the alert, or its id.")],
+    alert: Annotated[str, typer.Argument(metavar="ALERT", help="Number of the alert, or its id.")],
     as_json: options.AsJson = False,
     state: options.State = options.DEFAULT_STATE,
     control: options.Control = None,

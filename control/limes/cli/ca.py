@@ -41,20 +41,30 @@ def init(state: options.State = options.DEFAULT_STATE) -> None:
 
 @command(app, "issue", "limes ca issue --role sensor --name gpu-07 --out ./gpu-07")
 def issue(
-    role: Annotated[Role, typer.Option("--role", help="What the certificate allows.")],
+    role: Annotated[
+        Role, typer.Option("--role", metavar="ROLE", help="sensor, analyst or control.")
+    ],
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Host id of a sensor, or name of an analyst."),
+        typer.Option("--name", metavar="NAME", help="Host id of a sensor, or name of an analyst."),
     ] = None,
     host: Annotated[
         list[str] | None,
-        typer.Option("--host", help="Name or address of a control plane; repeatable."),
+        typer.Option(
+            "--host", metavar="HOST", help="Name or address of a control plane; repeatable."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Lay the files out here as a state directory for another host."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Lay the files out here as a state directory for another host.",
+        ),
     ] = None,
-    days: Annotated[int, typer.Option("--days", min=1, help="How long it is valid.")] = 365,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", min=1, help="How long it is valid.")
+    ] = 365,
     state: options.State = options.DEFAULT_STATE,
 ) -> None:
     """Issue a certificate for a sensor, an analyst or a control plane.

@@ -1,6 +1,5 @@
 """`limes control serve`: the daemon that stores events, runs rules and answers hunts."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,12 +12,12 @@ app = group("control", "Run the control plane.")
 @command(app, "serve", "limes control serve --listen 10.0.0.5:7443 --policy policy.toml")
 def serve(
     config: options.Config = None,
-    state: Annotated[
-        Path | None,
-        typer.Option("--state", help="Directory of certificates and database."),
-    ] = None,
+    state: options.DaemonState = None,
     listen: Annotated[
-        str | None, typer.Option("--listen", help="host:port to serve at; port 0 takes a free one.")
+        str | None,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where to serve; port 0 takes a free one."
+        ),
     ] = None,
     policy: options.Policy = None,
     log_level: options.LogLevel = None,

@@ -20,20 +20,22 @@ def declare(app: typer.Typer) -> None:
 
 def drill(
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Play the drill of this seed again.")
+        int | None, typer.Option("--seed", metavar="N", help="Play the drill of this seed again.")
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option("--state-dir", help="Where its files lie while it lasts; not in /run."),
+        typer.Option(
+            "--state-dir", metavar="DIR", help="Where its files lie while it lasts; not in /run."
+        ),
     ] = None,
     truth: Annotated[
         bool, typer.Option("--truth", help="Print what each step did, as JSON lines.")
     ] = False,
 ) -> None:
-    """Play the modelled incident on this host, harmlessly, without a sensor.
+    """Play the modelled incident on this host, harmlessly.
 
     Everything happens in cgroups and network namespaces of its own, and nothing is left behind
-    (docs/drill.md). Needs root. `limes up --drill` plays it under a sensor.
+    (docs/drill.md). Needs root. Nobody watches: `limes up --drill` plays it under a sensor.
     """
     from limes.drill import DEFAULT_STATE_DIR, DrillWorld
 

@@ -16,10 +16,17 @@ def declare(app: typer.Typer) -> None:
 def events(
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="Only this kind (docs/events.md); repeatable."),
+        typer.Option("--kind", metavar="KIND", help="Only this kind (docs/events.md); repeatable."),
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", min=0, help="End after so many; 0 goes on until Ctrl-C.")
+        int,
+        typer.Option(
+            "--count",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="End after so many; 0 goes on until Ctrl-C.",
+        ),
     ] = 0,
     as_json: options.AsJson = False,
     state: options.State = options.DEFAULT_STATE,

@@ -20,22 +20,46 @@ def declare(app: typer.Typer) -> None:
 
 def hunt(
     sql: Annotated[
-        str | None, typer.Argument(help="One SELECT over the views of schema hunt.")
+        str | None,
+        typer.Argument(metavar="SQL", help="One SELECT over the views of schema hunt."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Read the SELECT from here; - is standard input.")
+        Path | None,
+        typer.Option(
+            "--file", metavar="FILE", help="Read the SELECT from here; - is standard input."
+        ),
     ] = None,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
     rows: Annotated[
-        int, typer.Option("--rows", min=0, help="Most rows. Default: the server's.")
+        int,
+        typer.Option(
+            "--rows",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Most rows. Default: the server's.",
+        ),
     ] = 0,
     timeout: Annotated[
-        int, typer.Option("--timeout", min=0, help="Seconds it may run. Default: the server's.")
+        int,
+        typer.Option(
+            "--timeout",
+            metavar="S",
+            min=0,
+            show_default=False,
+            help="Seconds it may run. Default: the server's.",
+        ),
     ] = 0,
     max_age: Annotated[
         int | None,
-        typer.Option("--max-age", min=0, help="Oldest snapshot that will do, in seconds."),
+        typer.Option(
+            "--max-age",
+            metavar="S",
+            min=0,
+            show_default=False,
+            help="Oldest snapshot that will do, in seconds.",
+        ),
     ] = None,
     state: options.State = options.DEFAULT_STATE,
     control: options.Control = None,
@@ -43,10 +67,11 @@ def hunt(
     certificate: options.Certificate = None,
     key: options.Key = None,
 ) -> None:
-    """Ask in SQL what happened: processes, connections, GPU use, alerts.
+    """Ask in SQL what happened on every host.
 
-    The views are in docs/events.md. It runs in a locked-down process on the server, on a snapshot
-    whose age is said, within limits that are named when they cut.
+    Processes, connections, GPU use and alerts are the views of docs/events.md. It runs in a
+    locked-down process on the server, on a snapshot whose age is said, within limits that are named
+    when they cut.
     """
     form = Form.of(as_json=as_json, as_csv=as_csv)
     question = _question(sql, file)

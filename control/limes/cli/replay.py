@@ -14,12 +14,14 @@ def declare(app: typer.Typer) -> None:
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="Recording, as `--record` writes it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Recording, as `--record` writes it.")
+    ],
     policy: options.Policy = None,
     as_json: options.AsJson = False,
     state: options.State = options.DEFAULT_STATE,
 ) -> None:
-    """Play a recording through sensor and control plane, and show what comes of it.
+    """Play a recording through sensor and control plane.
 
     Needs neither root nor BPF: the records are those that a kernel gave when it was recorded,
     everything after them is real. On a terminal it stays up until Ctrl-C, to be asked.

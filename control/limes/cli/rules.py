@@ -12,7 +12,11 @@ app = group("rules", "Read, check and prove rules.")
 
 Packs = Annotated[
     list[Path] | None,
-    typer.Option("--pack", help="Folder of a pack; repeatable. Default: those that come along."),
+    typer.Option(
+        "--pack",
+        metavar="DIR",
+        help="Folder of a pack; repeatable. Default: those that come along.",
+    ),
 ]
 
 
@@ -29,16 +33,36 @@ def list_(
     show_list(packs, form)
 
 
+@command(app, "lint", "limes rules lint --json")
+def lint(
+    packs: Packs = None,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Write versions.lock first, for what is there now.")
+    ] = False,
+    as_json: options.AsJson = False,
+    as_csv: options.AsCsv = False,
+) -> None:
+    """Check packs: words, ids, columns, cases, versions.
+
+    Every issue of every rule is shown with file and line. Exit code 1 when there is one.
+    """
+    form = Form.of(as_json=as_json, as_csv=as_csv)
+    from limes.cli.show.rules import show_lint
+
+    raise typer.Exit(OK if show_lint(packs, form, lock=lock) else NO)
+
+
 @command(app, "test", "limes rules test cloud_metadata_access")
 def test_(
-    names: Annotated[list[str] | None, typer.Argument(help="Rules. Default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="RULE", help="Default: all.")] = None,
     packs: Packs = None,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
 ) -> None:
-    """Run the cases of rules through the real engine, each in several orders of arrival.
+    """Run the cases of rules through the real engine.
 
-    Exit code 1 when a case fails.
+    Each case runs in several orders of arrival, on an empty database with the real schema. Exit
+    code 1 when a case fails.
     """
     form = Form.of(as_json=as_json, as_csv=as_csv)
     from limes.cli.show.rules import show_test

@@ -13,25 +13,24 @@ app = group("sensor", "Run the sensor.")
 @command(app, "run", "limes sensor run --control 10.0.0.5:7443 --scope /slurm --host-id gpu-07")
 def run(
     config: options.Config = None,
-    state: Annotated[
-        Path | None,
-        typer.Option("--state", help="Directory of certificates and spool."),
-    ] = None,
+    state: options.DaemonState = None,
     control: Annotated[
-        str | None, typer.Option("--control", help="Control plane, host:port.")
+        str | None, typer.Option("--control", metavar="HOST:PORT", help="Control plane.")
     ] = None,
     host_id: Annotated[
-        str | None, typer.Option("--host-id", help="Name in the certificate. Default: host name.")
+        str | None,
+        typer.Option(
+            "--host-id", metavar="NAME", help="As in the certificate. Default: the host name."
+        ),
     ] = None,
     scope: options.Scope = None,
     plan: options.Plan = None,
     loader: options.Loader = None,
     syscall_hooks: options.SyscallHooks = None,
-    record: Annotated[
-        Path | None, typer.Option("--record", help="Record the kernel's records into this file.")
-    ] = None,
+    record: options.Record = None,
     replay: Annotated[
-        Path | None, typer.Option("--replay", help="Play a recording instead of the kernel.")
+        Path | None,
+        typer.Option("--replay", metavar="FILE", help="Play a recording instead of the kernel."),
     ] = None,
     log_level: options.LogLevel = None,
 ) -> None:

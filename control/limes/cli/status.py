@@ -19,7 +19,7 @@ def status(
     certificate: options.Certificate = None,
     key: options.Key = None,
 ) -> None:
-    """Show sensors, store and rules as the control plane sees them."""
+    """Show how the control plane, its sensors and its rules are."""
     from limes.cli.connect import client
     from limes.cli.show.status import show_status
 

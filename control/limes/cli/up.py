@@ -25,23 +25,23 @@ def up(
     syscall_hooks: options.SyscallHooks = None,
     listen: Annotated[
         str | None,
-        typer.Option("--listen", help="host:port. Default: 127.0.0.1:7443, or a free port."),
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:7443, or a free port."
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Play the drill of this seed again.")
+        int | None, typer.Option("--seed", metavar="N", help="Play the drill of this seed again.")
     ] = None,
-    record: Annotated[
-        Path | None, typer.Option("--record", help="Record the kernel's records into this file.")
-    ] = None,
+    record: options.Record = None,
     as_json: options.AsJson = False,
     state: options.State = options.DEFAULT_STATE,
 ) -> None:
-    """Run control plane and sensor here: two processes, mutual TLS, one DuckDB file.
+    """Run control plane and sensor on this machine, in one go.
 
-    The first start makes certificates in the state directory. What is recorded must be said:
-    --scope /system.slice, or --scope / for the whole host. With --drill it is the drill's own
-    cgroup; the exit code is then 1 unless exactly the expected alerts came. On a terminal it stays
-    up until Ctrl-C.
+    Two processes, mutual TLS between them, one DuckDB file; the first start makes certificates.
+    What is recorded must be said: --scope /system.slice, or --scope / for the whole host. With
+    --drill it is the drill's own cgroup; the exit code is then 1 unless exactly the expected alerts
+    came. On a terminal it stays up until Ctrl-C.
     """
     _check(drill=drill, scope=scope, policy=policy, seed=seed)
     from limes.cli.live import run

@@ -10,9 +10,12 @@ from typing import Final
 
 from limes.cli.errors import UsageError
 from limes.cli.output import Form, console, note, show
+from limes.cli.show.text import plural
 from limes.control import log
 from limes.control.rules.cases import CaseResult, run_cases
-from limes.control.rules.load import as_plain, load_pack, shipped_packs
+from limes.control.rules.lint import lint_folder
+from limes.control.rules.load import as_plain, load_pack, read_pack, shipped_packs
+from limes.control.rules.lock import write_lock
 from limes.control.rules.model import Pack
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
@@ -33,6 +36,31 @@ def show_list(folders: Sequence[Path] | None, form: Form) -> None:
         if form is Form.TABLE:
             row["description"] = row["description"].partition(". ")[0].rstrip(".")
     show(rows, LISTED if form is Form.TABLE else list(rows[0]), form)
+
+
+def show_lint(folders: Sequence[Path] | None, form: Form, *, lock: bool) -> bool:
+    """Show every issue of the packs, and return whether there is none."""
+    log.configure("error")
+    paths = list(folders or shipped_packs())
+    if lock:
+        for pack in packs_in(paths):
+            note(f"Wrote {pack.lock_path} for {', '.join(write_lock(pack)) or 'no changed rule'}.")
+    readable = [read_pack(path)[0] for path in paths]
+    rows = [
+        {
+            "place": f"{issue.path}:{issue.line}" if issue.line else str(issue.path),
+            "rule": issue.rule,
+            "code": issue.code,
+            "message": issue.message,
+        }
+        for path in paths
+        for issue in lint_folder(path, others=[pack for pack in readable if pack.path != path])
+    ]
+    if rows or form is not Form.TABLE:
+        show(rows, ("place", "rule", "code", "message"), form)
+    rules = sum(len(pack.rules) for pack in readable)
+    note(f"{plural(rules, 'rule')} checked: {plural(len(rows), 'issue')}.")
+    return not rows
 
 
 def show_test(folders: Sequence[Path] | None, names: Sequence[str], form: Form) -> bool:
