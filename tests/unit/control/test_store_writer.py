@@ -316,13 +316,17 @@ def test_nothing_is_taken_after_the_end(store: Store) -> None:
 
 
 class Failing:
-    """A connection whose commits fail as those of a full disk do."""
+    """A connection whose first commit fails as that of a full disk does; a smaller one fits."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._failed = False
 
     def commit(self) -> None:
-        raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+        if not self._failed:
+            self._failed = True
+            raise duckdb.TransactionException("Failed to commit: No space left on device")
+        self._connection.commit()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -345,6 +349,7 @@ def test_a_store_that_fails_stops_the_writer_unacknowledged(
     assert writer.last_seq(SOURCE) == 0
     writer.close()
     assert rows(store, "SELECT count(*) FROM connections") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM losses") == [(0,)]
 
 
 RANGES = st.lists(
