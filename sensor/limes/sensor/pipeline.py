@@ -32,6 +32,7 @@ _MAX_EXECS: Final = 2048  # of one batch: its strings then fit the processor's c
 _MAX_ARGS_BYTES: Final = 8 << 20  # of one batch
 _MAX_ROWS: Final = 20_000  # of one batch
 _BUSY_ROWS: Final = 500
+_IDLE_PASSES: Final = 20
 _WALK_EVERY_NS: Final = 500_000_000
 _QUIET_NS: Final = 30 * _SECOND_NS
 _FORK: Final = schema.KINDS["process_forks"].number
@@ -119,6 +120,8 @@ class Pipeline:
         self._gpu_timer = Timer(2 * _SECOND_NS)
         self._health_timer = Timer(5 * _SECOND_NS)
         self._minute = Timer(60 * _SECOND_NS)
+        self._interval = pace.drain_min_ns
+        self._empty_passes = 0
         self._stopping = False
         self._asked = False
 
@@ -140,15 +143,23 @@ class Pipeline:
 
     def run(self) -> None:
         """Passes until `stop` is called, then empties the source and flushes."""
-        interval = self._pace.drain_min_ns
+        self._interval = self._pace.drain_min_ns
         while not self._stopping:
-            rows = self.step(time.monotonic_ns())
-            if rows >= _BUSY_ROWS:
-                interval = self._pace.drain_min_ns
-            else:
-                interval = min(interval * 2, self._pace.drain_max_ns)
-            time.sleep(interval / _SECOND_NS)
+            time.sleep(self.pause(self.step(time.monotonic_ns())) / _SECOND_NS)
         self.finish()
+
+    def pause(self, rows: int) -> int:
+        """Nanoseconds to wait after a pass that drained so many rows.
+
+        Short under load; the longest when there is little; twice that when there has been nothing
+        for a while, as a wake-up costs more than a look at empty rings.
+        """
+        self._empty_passes = 0 if rows else self._empty_passes + 1
+        if rows >= _BUSY_ROWS:
+            self._interval = self._pace.drain_min_ns
+        else:
+            self._interval = min(self._interval * 2, self._pace.drain_max_ns)
+        return self._interval * 2 if self._empty_passes > _IDLE_PASSES else self._interval
 
     @property
     def stopping(self) -> bool:
