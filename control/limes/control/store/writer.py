@@ -105,7 +105,7 @@ class Writer:
         self.counts = WriterCounts()
         self.failure: StoreError | None = None
         self._on_failure = on_failure
-        self._thread = threading.Thread(target=self._run, name="writer")
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
