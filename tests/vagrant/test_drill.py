@@ -123,10 +123,10 @@ def test_connections_carry_their_result(report: Report) -> None:
 
 
 def test_gpu_activity_is_there_and_says_that_the_device_is_simulated(report: Report) -> None:
-    """Both the trainer's and the agent's calls are counted, and never shown as a GPU's."""
+    """The trainer's, the agent's and the loaders' calls are counted, and never shown as a GPU's."""
     activity = report.of_kind("gpu_activity")
     cgroups = {event["cgroup_path"] for event in activity if event["gpu_calls"] > 0}
-    assert {cgroup.rsplit("/", 1)[1] for cgroup in cgroups} == {"job_1", "job_2"}
+    assert {cgroup.rsplit("/", 1)[1] for cgroup in cgroups} == {"job_1", "job_2", "job_3"}
     for event in activity:
         assert event["gpu_device_simulated"] is True
         assert "simulated device" in event["gpu_device_name"]

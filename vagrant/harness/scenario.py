@@ -1,8 +1,8 @@
 """Owns the drill inside a guest: the wheel goes in, JSON lines come out, or an error.
 
 The contract: each line of standard output is an object with a "type" of TYPES, the one result comes
-last, and the exit status is 0 when the result is ok, 1 when it is not. An event has
-its `kind` and the columns of that kind's view in `hunt`; an alert has `rule` and `cgroup`.
+last, and the exit status is 0 when the result is ok, 1 when it is not. An event has its `kind` and
+the columns of that kind's view in `hunt`; an alert has `rule` and `cgroup`.
 """
 
 from pathlib import Path
