@@ -16,7 +16,7 @@ After = Annotated[
         metavar="N",
         min=0,
         show_default=False,
-        help="Only alerts with a higher number than this.",
+        help="Only alerts with a higher number.",
     ),
 ]
 
@@ -54,7 +54,7 @@ def follow(
             metavar="N",
             min=0,
             show_default=False,
-            help="End after so many; 0 goes on until Ctrl-C.",
+            help="End after so many; 0: never.",
         ),
     ] = 0,
     as_json: options.AsJson = False,

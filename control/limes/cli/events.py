@@ -25,7 +25,7 @@ def events(
             metavar="N",
             min=0,
             show_default=False,
-            help="End after so many; 0 goes on until Ctrl-C.",
+            help="End after so many; 0: never.",
         ),
     ] = 0,
     as_json: options.AsJson = False,

@@ -38,7 +38,7 @@ def hunt(
             metavar="N",
             min=0,
             show_default=False,
-            help="Most rows. Default: the server's.",
+            help="Default: the server's most.",
         ),
     ] = 0,
     timeout: Annotated[
@@ -48,7 +48,7 @@ def hunt(
             metavar="S",
             min=0,
             show_default=False,
-            help="Seconds it may run. Default: the server's.",
+            help="Default: the server's most.",
         ),
     ] = 0,
     max_age: Annotated[
@@ -58,7 +58,7 @@ def hunt(
             metavar="S",
             min=0,
             show_default=False,
-            help="Oldest snapshot that will do, in seconds.",
+            help="Age of a snapshot that will do.",
         ),
     ] = None,
     state: options.State = options.DEFAULT_STATE,

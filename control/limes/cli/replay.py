@@ -1,6 +1,7 @@
 """`limes replay`: a recording, fed through the real sensor and control plane."""
 
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 import typer
@@ -10,32 +11,39 @@ from limes.cli.commands import command
 
 def declare(app: typer.Typer) -> None:
     """Add the command to `limes`."""
-    command(app, "replay", "limes replay drill.limesrec --policy drill-policy.toml")(replay)
+    command(app, "replay", "limes replay --json")(replay)
 
 
 def replay(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Recording, as `--record` writes it.")
-    ],
+        Path | None,
+        typer.Argument(metavar="FILE", help="Made by --record. Default: a drill that comes along."),
+    ] = None,
     policy: options.Policy = None,
     as_json: options.AsJson = False,
-    state: options.State = options.DEFAULT_STATE,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="Default: a new directory for temporary use."),
+    ] = None,
 ) -> None:
     """Play a recording through sensor and control plane.
 
     Needs neither root nor BPF: the records are those that a kernel gave when it was recorded,
-    everything after them is real. On a terminal it stays up until Ctrl-C, to be asked.
+    everything after them is real. They come under the host name "replay". On a terminal it stays up
+    until Ctrl-C, to be asked.
     """
-    from limes.cli.live import run
+    from limes.cli.live import run, sample
     from limes.cli.live.session import SensorOptions
 
+    if file is None:
+        file, policy = sample.RECORDING, policy or sample.POLICY
     raise typer.Exit(
         run.replay(
             run.UpOptions(
-                state=state,
+                state=state or Path(mkdtemp(prefix="limes-replay-")),
                 listen=None,
                 policy=policy,
-                sensor=SensorOptions(replay=file),
+                sensor=SensorOptions(replay=file, host_id=sample.HOST),
                 drill=False,
                 seed=None,
                 as_json=as_json,

@@ -32,19 +32,23 @@ def prepare_state(state: Path) -> None:
         )
 
 
-def prepare(state: Path, host_id: str) -> bool:
-    """Make sure that there are certificates for all roles; True when the authority is new."""
-    fresh = not ca.ca_files(state).certificate.exists()
-    if fresh:
+def prepare(state: Path) -> None:
+    """Make sure of the authority, and of the certificates of control plane and analyst."""
+    if not ca.ca_files(state).certificate.exists():
         ca.init(state)
-    for name, role in ((CONTROL, "control"), (host_id, "sensor"), (ADMIN, "analyst")):
-        _ensure(state, name, role)
-    return fresh
+    _ensure(state, CONTROL, "control")
+    _ensure(state, ADMIN, "analyst")
 
 
-def host_name() -> str:
-    """Return the name by which this host's sensor goes."""
-    return socket.gethostname()
+def prepare_sensor(state: Path, host_id: str = "") -> None:
+    """Make sure of the certificate of a sensor; without an id, that of this host."""
+    name = host_id or socket.gethostname()
+    if name in (CONTROL, ADMIN):
+        raise CommandError(
+            f"Cannot name the sensor's certificate {name!r}: the state directory has that name for "
+            "another. Rename the host, or run the parts with --host-id."
+        )
+    _ensure(state, name, "sensor")
 
 
 def _ensure(state: Path, name: str, role: str) -> None:

@@ -44,6 +44,7 @@ class SensorOptions:
     syscall_hooks: bool | None = None
     whole_host_syscall_hooks: bool = False
     gpu_nodes: tuple[Mapping[str, object], ...] = ()
+    host_id: str = ""
     replay: Path | None = None
     record: Path | None = None
 
@@ -59,6 +60,7 @@ class SensorOptions:
         for path in self.scope:
             found += ["--scope", path]
         for flag, value in (
+            ("--host-id", self.host_id or None),
             ("--plan", self.plan),
             ("--loader", self.loader),
             ("--replay", self.replay),
@@ -96,14 +98,13 @@ class Session:
         self._listen = listen
         self._policy = policy
         self._stack = ExitStack()
-        self.host_id = certificates.host_name()
         self.address = ""
         self.database = ""
         self.loader = ""
 
     def __enter__(self) -> Self:
         """Make what is missing and start the control plane; raises before anything stays."""
-        certificates.prepare(self._state, self.host_id)
+        certificates.prepare(self._state)
         try:
             self._start_control()
         except BaseException:
@@ -122,6 +123,7 @@ class Session:
 
     def start_sensor(self, options: SensorOptions, *, cgroup: str = "", folder: str = "") -> None:
         """Start the sensor and wait until it is attached and heard; raises ChildError."""
+        certificates.prepare_sensor(self._state, options.host_id)
         flags = ["--state", str(self._state), "--control", self.address, *options.arguments()]
         self.sensor = self._stack.enter_context(
             self._child("sensor", ["sensor", "run", *flags], options.environment())
