@@ -20,7 +20,7 @@ from limes.control import ca, log
 from limes.control.admin.service import AdminServicer
 from limes.control.alerts.service import AlertServicer
 from limes.control.config import ControlConfig
-from limes.control.errors import CertificateError, ConfigError, ControlError
+from limes.control.errors import CertificateError, ConfigError, ControlError, StoreError
 from limes.control.hunt.service import HuntServicer
 from limes.control.ingest.service import IngestServicer
 from limes.control.policy import Policy, install_policy, load_policy, parse_policy
@@ -70,7 +70,7 @@ class ControlPlane:
         try:
             with self.store.cursor() as cursor:
                 install_policy(cursor, policy)
-            self.engine = Engine(self.store, rules)
+            self.engine = Engine(self.store, rules, on_failure=self.wake.set)
             self._server = make_server(config)
             self._register(rules)
             self.port = self._bind(credentials)
@@ -153,6 +153,11 @@ def serve(config: ControlConfig) -> int:
     plane.stop()
     if plane.writer.failure is not None:
         raise plane.writer.failure
+    if plane.engine.failure is not None:
+        raise StoreError(
+            f"The rules stopped: {plane.engine.failure}. Every event taken is stored; the log says "
+            "where it failed. Start the control plane again: the rules go on where they were."
+        )
     LOG.info(STOPPED, events_committed=plane.writer.counts.events_committed)
     return 0
 

@@ -38,6 +38,7 @@ REST: Final = 3.0
 CATCH_UP_SECONDS: Final = 0.2
 CLOSE_SECONDS: Final = 5.0
 REST_SECONDS: Final = 0.3
+STOP_SECONDS: Final = 5.0  # of reading on when the server stops; the rest is read at the next start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Engine:
         board: AlertBoard | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._cursor = store.cursor()
@@ -93,6 +95,8 @@ class Engine:
         self._alerts = 0
         self._last_pass = 0.0
         self._stop = threading.Event()
+        self._stop_by = float("inf")
+        self._on_failure = on_failure
         self._thread: threading.Thread | None = None
         self.failure: BaseException | None = None
         self._watchdog.__enter__()
@@ -104,7 +108,8 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Read what is committed, save every place, end the thread."""
+        """Read what is committed, for STOP_SECONDS at most, save every place, end the thread."""
+        self._stop_by = self._clock() + STOP_SECONDS
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -295,19 +300,26 @@ class Engine:
     def _follow(self) -> None:
         subscription = self._store.feed.subscribe(kinds=frozenset())
         try:
-            self.process(self._store.last_ingest_id())
+            self._advance(self._store.last_ingest_id())
             while not self._stop.is_set() and not subscription.closed:
                 delivery = subscription.take(self._patience())
-                self.process(delivery.last_ingest_id if delivery else self._position)
+                self._advance(delivery.last_ingest_id if delivery else self._position)
                 if delivery:
                     self._stop.wait(min(REST * self._last_pass, REST_SECONDS))
-            self.process(self._store.last_ingest_id())
+            self._advance(self._store.last_ingest_id())
         except BaseException as error:
             self.failure = error
             LOG.exception(ENGINE_FAILED)
             self.board.close()
+            self._on_failure()
         finally:
             subscription.close()
+
+    def _advance(self, until: int) -> None:
+        """Process in steps: a stop does not wait for a long backlog, the next start reads it."""
+        self.process(min(until, self._position + CHUNK))
+        while self._position < until and self._clock() < self._stop_by:
+            self.process(min(until, self._position + CHUNK))
 
     def _patience(self) -> float:
         """Return how long to wait for a commit: until a held row's time is up, at most 0.5 s."""
