@@ -4,8 +4,10 @@ Invariant: after `run_sensor` returns nothing of it is left in the kernel, and w
 plane has not acknowledged is in the spool.
 """
 
+import os
 import platform
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -92,11 +94,22 @@ def run_sensor(config: SensorConfig) -> int:
             stack.callback(publisher.stop)
             pipeline.start(time.monotonic_ns())
             _log_ready(config, source, identity)
+            tell_systemd("READY=1")
             _run(pipeline, source)
+            tell_systemd("STOPPING=1")
             log.info(STOPPING, host_id=config.host, connected=publisher.connected)
             publisher.wait_acknowledged(_ACK_SECONDS)
     log.info(STOPPED)
     return 0
+
+
+def tell_systemd(state: str) -> None:
+    """Says how the sensor is, when systemd started it (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.sendall(state.encode())
 
 
 def _run(pipeline: Pipeline, source: RecordSource) -> None:

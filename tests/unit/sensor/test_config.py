@@ -2,11 +2,13 @@
 
 import os
 import stat
+import sys
 import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
+from limes.sensor import launch
 from limes.sensor.config import GpuNode, SensorConfig, load_config
 from limes.sensor.errors import ConfigError
 
@@ -148,3 +150,29 @@ def test_gpu_node_is_a_device_that_exists(tmp_path: Path) -> None:
         GpuNode(path=tmp_path / "file", name="x").device()
     with pytest.raises(ConfigError, match="Make it before"):
         GpuNode(path=tmp_path / "none", name="x").device()
+
+
+def test_settings_survive_the_way_through_a_command_line() -> None:
+    """What one program is told reaches the process that it becomes, types included."""
+    given: dict[str, object] = {
+        "host_id": "gpu-07",
+        "scope": ("/a b", '/"c"'),
+        "redact": False,
+        "spool_mib": 7,
+        "state": Path("/srv/x"),
+        "plan": None,
+    }
+    argv = launch.command(Path("/etc/limes/sensor.toml"), given)
+    assert argv[:5] == [sys.executable, "-m", "limes.sensor", "--config", "/etc/limes/sensor.toml"]
+    settings = argv[6::2]
+    assert load_config(None, environment={}, settings=settings) == load_config(
+        None, given, environment={}
+    )
+
+
+def test_setting_without_a_value_is_a_mistake() -> None:
+    """So is one for a key that does not exist."""
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        load_config(None, environment={}, settings=["redact"])
+    with pytest.raises(ConfigError, match="nope"):
+        load_config(None, environment={}, settings=["nope=1"])
