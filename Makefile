@@ -10,7 +10,7 @@ RUN_PACKAGES := clang llvm libbpf-dev libbpf1 linux-libc-dev gcc make python3-ve
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool python3-bpfcc qemu-system-x86 mmdebstrap erofs-utils \
   busybox-static zstd cpio kmod xz-utils
 BPF_SOURCES := bpf/limes.bpf.c $(wildcard bpf/programs/*.c bpf/lib/*.h bpf/include/*.h)
-OURS := sensor control proto/gen vagrant bpf/generate.py tests
+OURS := sensor control vagrant bpf/generate.py tests
 
 # Installs what is missing of the given Debian packages; says what to install where there is no apt-get.
 define install

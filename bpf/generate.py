@@ -1,6 +1,6 @@
 """Writes everything that is derived from the event registry; `--check` only compares.
 
-Invariant: bpf/events.toml is the one place where a kind, column, record, flag or loss cause is named.
+Invariant: a kind, column, record, flag or loss cause is named in bpf/events.toml, nowhere else.
 """
 
 import sys
@@ -173,7 +173,7 @@ def schema(registry: Registry) -> str:
         "",
         "",
         "class Column(NamedTuple):",
-        '    """A column of a kind: `source` is the record member it copies, empty when computed."""',
+        '    """A column: `source` is the record member it copies, empty when computed."""',
         "",
         "    name: str",
         "    type: str",
@@ -331,7 +331,7 @@ def docs(registry: Registry) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        "| `ingest_id` | UBIGINT | Number of the commit that stored it: the order of arrival. | control | |"
+        "| `ingest_id` | UBIGINT | Number of the commit that stored it: order of arrival. | control | |"
     ]
     lines += [
         "| `event_ingested` | TIMESTAMP | When it was committed. | control | event.ingested |"
@@ -343,7 +343,8 @@ def docs(registry: Registry) -> str:
     ]
     for f in raw["envelope"]:
         lines.append(
-            f"| `{f['name']}` | {DUCKDB[f['type']]} | {f['meaning']} | {f['source']} | {f.get('ecs', '')} |"
+            f"| `{f['name']}` | {DUCKDB[f['type']]} | {f['meaning']} | {f['source']} "
+            f"| {f.get('ecs', '')} |"
         )
     lines += [
         "",
@@ -361,15 +362,13 @@ def docs(registry: Registry) -> str:
             "|---|---|---|---|---|---|---|",
         ]
         for f in kind["fields"]:
-            if f.get("ip"):
-                type_ = "VARCHAR"
-            else:
-                type_ = "VARCHAR" if "values" in f else DUCKDB[f["type"]]
+            type_ = "VARCHAR" if f.get("ip") or "values" in f else DUCKDB[f["type"]]
             cells = [f"`{f['name']}`", type_, f.get("unit", ""), f["meaning"], f.get("absent", "")]
             lines.append("| " + " | ".join([*cells, f.get("ecs", ""), f.get("otel", "")]) + " |")
             if f.get("ip"):
                 lines.append(
-                    f"| `{f['name']}_value` | UHUGEINT | | The same as a number (IPv4 as ::ffff:a.b.c.d), for ranges. | | | |"
+                    f"| `{f['name']}_value` | UHUGEINT | | The same as a number (IPv4 as "
+                    "::ffff:a.b.c.d), for ranges. | | | |"
                 )
     lines += [
         "",

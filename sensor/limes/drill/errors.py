@@ -12,11 +12,11 @@ class DrillError(Exception):
     """The root of everything the drill raises on purpose."""
 
 
-class MissingTool(DrillError):  # noqa: N818 - named by what the operator must do
+class MissingTool(DrillError):
     """A program is missing; the message names its Debian package."""
 
 
-class NotPermitted(DrillError):  # noqa: N818 - named by what the operator must do
+class NotPermitted(DrillError):
     """The kernel or the caller's rights refused something."""
 
 
@@ -24,5 +24,5 @@ class WorldError(DrillError):
     """A namespace, cgroup, key, node or helper could not be made or removed."""
 
 
-class StepFailed(DrillError):  # noqa: N818 - named by what happened
+class StepFailed(DrillError):
     """A step of the play did not reach its end."""

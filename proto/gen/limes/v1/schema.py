@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 
 class Column(NamedTuple):
-    """A column of a kind: `source` is the record member it copies, empty when computed."""
+    """A column: `source` is the record member it copies, empty when computed."""
 
     name: str
     type: str

@@ -36,7 +36,7 @@ class LoadRequest:
     cgroup_root: Path = Path("/sys/fs/cgroup")
 
 
-class Refused(Exception):  # noqa: N818  a step of the search, never seen by users
+class Refused(Exception):
     """The kernel did not take one program."""
 
     def __init__(self, program: str, error: int, text: str) -> None:
