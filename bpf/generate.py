@@ -331,7 +331,7 @@ def docs(registry: Registry) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        "| `ingest_id` | UBIGINT | Number of the commit that stored it: order of arrival. | control | |"
+        "| `ingest_id` | UBIGINT | Number of its commit: the order of arrival. | control | |"
     ]
     lines += [
         "| `event_ingested` | TIMESTAMP | When it was committed. | control | event.ingested |"
