@@ -4,6 +4,8 @@ Each round measures, one after the other, the ceiling (DuckDB alone: the writer'
 in groups of the same size, nothing else running) and the whole way (50 TLS connections of their
 own, every event acknowledged after commit). The sensors run in a second process on the same cores
 and send batches that were encoded and compressed beforehand: their own work is measured elsewhere.
+The server is the one that is shipped: the rules run beside, and lag when it is saturated
+(`rules_behind_s`: how long after the last acknowledgement they have read everything).
 
 Mix: 70 % connections, 25 % execs with 120 bytes of arguments, 5 % GPU aggregates.
 """
@@ -147,6 +149,11 @@ def encode(kind: str, first: int, table: pa.Table) -> bytes:
 def cpu_seconds(who: int) -> float:
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
+
+
+def process_cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class NoPeer:
@@ -323,19 +330,23 @@ def served(plan: Plan, spool: Path, folder: Path) -> dict[str, float]:
                 text=True,
             ).stdout
         )
+        cpu_sending, ended = process_cpu_seconds(server.pid), time.perf_counter()
         authority = ca.ca_files(state).certificate
         with ControlClient(address, authority, admin.certificate, admin.key) as client:
-            status = client.status()
-        before = cpu_seconds(resource.RUSAGE_CHILDREN)
+            while (status := client.status()).rules_ingest_id < status.last_ingest_id:
+                time.sleep(0.1)
+        behind = time.perf_counter() - ended
+        cpu_all = process_cpu_seconds(server.pid)
         server.terminate()
         server.wait()
-        server_cpu = cpu_seconds(resource.RUSAGE_CHILDREN) - before
     if status.events_committed != plan.events:
         raise SystemExit(f"{plan.events} events were sent, {status.events_committed} committed")
     size = (state / "control/limes.duckdb").stat().st_size
     return {
         "events_per_second": plan.events / figures["elapsed"],
-        "cpu_us": server_cpu / plan.events * 1e6,
+        "cpu_us": cpu_sending / plan.events * 1e6,
+        "cpu_with_all_rules_us": cpu_all / plan.events * 1e6,
+        "rules_behind_s": behind,
         "sensor_cpu_us": figures["cpu"] / plan.events * 1e6,
         "ack_p50_ms": figures["ack_p50_ms"],
         "ack_p99_ms": figures["ack_p99_ms"],
