@@ -42,6 +42,7 @@ READY: Final = "control.ready"
 NO_POLICY: Final = "control.no_policy"
 STOPPING: Final = "control.stopping"
 STOPPED: Final = "control.stopped"
+MAX_PORT: Final = 65535
 STOP_SECONDS: Final = 3.0  # for acknowledgements and answers that are under way
 
 
@@ -216,7 +217,7 @@ def read(path: Path) -> bytes:
 def why_not(address: str) -> str:
     """Return why the system does not let us listen at `address`; empty when it does."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or int(port) > MAX_PORT:
         return "it is not of the form host:port"
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
@@ -226,8 +227,8 @@ def why_not(address: str) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
             probe.listen()
-    except (OSError, OverflowError) as error:
-        return str(getattr(error, "strerror", None) or error)
+    except OSError as error:
+        return error.strerror or str(error)
     return ""
 
 
