@@ -454,3 +454,19 @@ def test_publisher_that_cannot_connect_stops_at_once(tmp_path: Path, control: Co
     assert not sensor.publisher._thread.is_alive()
     sensor.spool.close()
     control.start()
+
+
+def test_fault_of_the_publisher_ends_the_sensor_instead_of_filling_the_spool(
+    tmp_path: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that died unseen would look like a quiet host."""
+    told = threading.Event()
+    sensor = Sensor(tmp_path / "spool", control)
+    publisher = Publisher(sensor.spool, sensor.endpoint, host_id="gpu-07")
+    monkeypatch.setattr(sensor.spool.live, "acknowledge", lambda last_seq: 1 / 0)
+    publisher.start(on_failure=told.set)
+    control.accept().settings()
+    assert told.wait(DEADLINE)
+    assert isinstance(publisher.failure, ZeroDivisionError)
+    publisher.stop()
+    sensor.spool.close()

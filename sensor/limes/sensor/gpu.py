@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from limes.sensor import strings
 from limes.sensor.identity import mix64
-from limes.sensor.source import GPU_CELL_DTYPE, Records, U32s, U64s
+from limes.sensor.source import Records, U32s, U64s
 
 Device: TypeAlias = tuple[int, str, bool]
 """A configured node: device number, name, and whether it is a stand-in."""
@@ -119,8 +119,3 @@ class Activity:
 def quiet(cells: Records, now_ns: int, after_ns: int) -> Records:
     """Cells whose latest call is longer ago than `after_ns`."""
     return cells[cells["last_ns"] + np.uint64(after_ns) < np.uint64(now_ns)]
-
-
-def no_cells() -> Records:
-    """An empty reading."""
-    return np.empty(0, GPU_CELL_DTYPE)

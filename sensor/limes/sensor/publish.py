@@ -155,6 +155,7 @@ class Publisher:
         self._spool = spool
         self._endpoint = endpoint
         self._host_id = host_id
+        self._on_failure: Callable[[], None] = lambda: None
         self._version = version()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
@@ -165,14 +166,17 @@ class Publisher:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="publish", daemon=True)
         self.connected = False
+        self.failure: Exception | None = None
+        """What ended the thread, when that was not `stop`: a fault of the program."""
         self.failures = 0
         """Streams that failed or were refused so far."""
         self.labels: dict[str, str] = {}
 
     # ------------------------------------------------------------ called from other threads
 
-    def start(self) -> None:
-        """Begins to connect."""
+    def start(self, on_failure: Callable[[], None] = lambda: None) -> None:
+        """Begins to connect; `on_failure` is called from its thread when a fault ends it."""
+        self._on_failure = on_failure
         self._loop = asyncio.new_event_loop()
         self._thread.start()
 
@@ -213,11 +217,14 @@ class Publisher:
     def _run(self) -> None:
         loop = self._loop
         assert loop is not None
-        with (
-            asyncio.Runner(loop_factory=lambda: loop) as runner,
-            contextlib.suppress(asyncio.CancelledError),
-        ):
-            runner.run(self._publish())
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(self._publish())
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, events must not pile up unsaid
+            self.failure = error
+            self._on_failure()
 
     async def _publish(self) -> None:
         self._main = asyncio.current_task()

@@ -20,7 +20,7 @@ import structlog
 from limes.sensor import cgroups, gpu, procfs
 from limes.sensor.clock import Clock, RecordedClock, SystemClock
 from limes.sensor.config import SensorConfig
-from limes.sensor.errors import ConfigError
+from limes.sensor.errors import ConfigError, TransportError
 from limes.sensor.identity import Identity
 from limes.sensor.pipeline import Pace, Pipeline, Surroundings
 from limes.sensor.publish import Endpoint, Publisher
@@ -90,7 +90,7 @@ def run_sensor(config: SensorConfig) -> int:
             redacting=config.redact,
         )
         with _signals(pipeline):
-            publisher.start()
+            publisher.start(on_failure=pipeline.stop)
             stack.callback(publisher.stop)
             pipeline.start(time.monotonic_ns())
             _log_ready(config, source, identity)
@@ -98,6 +98,11 @@ def run_sensor(config: SensorConfig) -> int:
             _run(pipeline, source)
             tell_systemd("STOPPING=1")
             log.info(STOPPING, host_id=config.host, connected=publisher.connected)
+            if publisher.failure is not None:
+                raise TransportError(
+                    f"Sending to {config.control} ended by a fault: {publisher.failure!r}. The "
+                    "spool has what was not acknowledged; start the sensor again."
+                ) from publisher.failure
             publisher.wait_acknowledged(_ACK_SECONDS)
     log.info(STOPPED)
     return 0

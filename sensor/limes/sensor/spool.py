@@ -30,6 +30,7 @@ import structlog
 from limes.sensor import segments
 from limes.sensor.errors import SpoolError
 from limes.sensor.segments import Damage, Entry, Origin
+from limes.v1 import schema
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ SPOOL_CORRUPT: Final = "spool_corrupt"
 SPOOL_UNWRITABLE: Final = "spool_unwritable"
 SENSOR_KILLED: Final = "sensor_killed"
 STORE_RESET: Final = "store_reset"
+REGISTRY_CHANGED: Final = "registry_changed"
 
 _SEGMENT_BYTES: Final = 8 << 20
 _RECYCLE_BYTES: Final = 256 << 10
@@ -197,7 +199,7 @@ class EpochSpool:
         with contextlib.suppress(OSError), (self.folder / _HOLES).open("a") as file:
             file.write(f"{hole.first_seq} {hole.last_seq} {hole.cause}\n")
 
-    def drop_oldest(self) -> int:
+    def drop_oldest(self, cause: str = SPOOL_FULL) -> int:
         """Gives up the oldest segment; returns the bytes freed, 0 when none is left."""
         with self._lock:
             if not self._segments:
@@ -208,7 +210,7 @@ class EpochSpool:
             self._disk_bytes -= segment.size
             # What memory still has of it is given up with it, or the hole would not be true.
             self._forget(segment.last_seq)
-            self._note(Hole(segment.first_seq, segment.last_seq, SPOOL_FULL))
+            self._note(Hole(segment.first_seq, segment.last_seq, cause))
         segment.path.unlink(missing_ok=True)
         return segment.size
 
@@ -446,6 +448,10 @@ class Spool:
         earlier = EpochSpool.reopen(path, segment_bytes=segment_bytes)
         if earlier is not None:
             self.leftovers.append(earlier)
+            if earlier.origin.abi_version != schema.ABI_VERSION:
+                # Its columns are of another registry: nobody would take them any more.
+                while earlier.drop_oldest(REGISTRY_CHANGED):
+                    pass
             return
         if any(path.glob(f"*{segments.SUFFIX}")):
             self.causes.append(SPOOL_CORRUPT)

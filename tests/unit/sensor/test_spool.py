@@ -14,6 +14,7 @@ from limes.sensor import segments, spool
 from limes.sensor.errors import SpoolError
 from limes.sensor.segments import Entry, Origin
 from limes.sensor.spool import EpochSpool, Hole, Spool
+from limes.v1 import schema
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 SEGMENT = 4096
@@ -483,6 +484,16 @@ def test_epoch_without_a_readable_segment_is_reported_and_removed(tmp_path: Path
     second = new(tmp_path, 9)
     assert second.causes == [spool.SENSOR_KILLED, spool.SPOOL_CORRUPT]
     assert second.leftovers == []
+
+
+def test_epoch_of_another_registry_is_declared_instead_of_sent(tmp_path: Path) -> None:
+    """After an upgrade nobody can read its columns; how many there were is known."""
+    before = Spool(tmp_path, Origin(8, BOOT, schema.ABI_VERSION + 1), limit_bytes=1 << 26)
+    entries = fill(before, 40)
+    before.close()
+    live = new(tmp_path, 9)
+    assert drain(live.leftovers[0]) == [Hole(1, entries[-1].last_seq, spool.REGISTRY_CHANGED)]
+    assert live.lost() == {spool.REGISTRY_CHANGED: 400}
 
 
 def test_start_on_a_full_disk_runs_from_memory(
