@@ -21,7 +21,7 @@ from limes.sensor.clock import Clock
 from limes.sensor.errors import AbiMismatch
 from limes.sensor.health import Hooks, Losses, Stamp
 from limes.sensor.identity import TICK_NS, Identity
-from limes.sensor.source import Records, RecordSource, Tree, U64s
+from limes.sensor.source import RECORD_DTYPES, Records, RecordSource, Tree, U64s
 from limes.sensor.spool import Spool
 from limes.v1 import schema
 
@@ -109,7 +109,7 @@ class Pipeline:
         self._losses = Losses()
         self._hooks = Hooks()
         self._batcher = Batcher()
-        self._held: dict[str, list[Records]] = {}
+        self._held: dict[str, list[bytes]] = {}
         self._held_rows = 0
         self._held_since = 0
         self._flushed_at = 0
@@ -225,16 +225,18 @@ class Pipeline:
         for name, records in self._source.drain().items():
             if len(records):
                 rows += len(records)
-                self._held.setdefault(name, []).append(records.copy())
+                # Bytes: copying and joining arrays of records goes member by member.
+                self._held.setdefault(name, []).append(records.tobytes())
         self._source.release()
         self._held_rows += rows
         return rows
 
     def _take(self, name: str) -> Records | None:
+        """What is held of one record, checked; it cannot be written to."""
         parts = self._held.pop(name, None)
         if parts is None:
             return None
-        records = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        records = np.frombuffer(b"".join(parts), RECORD_DTYPES[name])
         if "version" in (records.dtype.names or ()):
             version = int(records["version"][0])
             if version != schema.ABI_VERSION:
@@ -387,8 +389,8 @@ class Pipeline:
         self._drain()
         # Whoever ran execve meanwhile has a row of its own coming.
         newer: set[int] = set()
-        for records in self._held.get("exec", ()):
-            newer.update(records["tgid"].tolist())
+        for part in self._held.get("exec", ()):
+            newer.update(np.frombuffer(part, RECORD_DTYPES["exec"])["tgid"].tolist())
         kept = [row for row, image in enumerate(images) if image.tgid not in newer]
         images = [images[row] for row in kept]
         if not images:
