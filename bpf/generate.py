@@ -330,9 +330,7 @@ def docs(registry: Registry) -> str:
         "| column | type | meaning | source | ECS |",
         "|---|---|---|---|---|",
     ]
-    lines += [
-        "| `ingest_id` | UBIGINT | Number of its commit: the order of arrival. | control | |"
-    ]
+    lines += ["| `ingest_id` | UBIGINT | Number of its commit: the order of arrival. | control | |"]
     lines += [
         "| `event_ingested` | TIMESTAMP | When it was committed. | control | event.ingested |"
     ]
