@@ -30,7 +30,7 @@ CONNECTED: Final = "publish.connected"
 REFUSED: Final = "publish.refused"
 CONTROL_SECONDS: Final = 60.0
 SENSOR_SECONDS: Final = 240.0  # the bcc loader compiles: a minute and more under emulation
-SETTLE_SECONDS: Final = 60.0
+SETTLE_SECONDS: Final = 120.0  # without any progress
 REPLAY_SECONDS: Final = 600.0
 
 

@@ -136,19 +136,25 @@ class Watch:
         )
 
     def wait_rules(self, ingest_id: int, seconds: float) -> None:
-        """Wait until the rules have read everything up to a commit, held rows included."""
-        deadline = time.monotonic() + seconds
+        """Wait until the rules have read everything up to a commit, held rows included.
+
+        Raises CommandError when for so many seconds they get no further.
+        """
+        before, deadline, pause = -1, 0.0, 0.05
         while True:
             status = self._client.status()
             if status.rules_ingest_id >= ingest_id and not status.rules_held:
                 return
-            if time.monotonic() > deadline:
+            if status.rules_ingest_id > before:
+                before, deadline = status.rules_ingest_id, time.monotonic() + seconds
+            elif time.monotonic() > deadline:
                 raise CommandError(
-                    f"Waited {seconds:.0f} s for the rules to read commit {ingest_id}: they are at "
-                    f"{status.rules_ingest_id}, {status.rules_held} events held back. "
-                    "Run `limes status`."
+                    f"Waited {seconds:.0f} s for the rules to read commit {ingest_id}: they stay at "
+                    f"{status.rules_ingest_id}, with {status.rules_held} events held back. Read "
+                    "log/control.log in the state directory."
                 )
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(1.0, pause * 2)  # a status costs the server a few queries
 
     def alerts(self, seconds: float) -> list[Alert]:
         """Return the alerts raised since the start, once each was told."""
@@ -162,11 +168,14 @@ class Watch:
         return self._failure
 
     def _wait(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        """Wait for a condition; raises when for so many seconds no event came either."""
+        before, deadline = -1, 0.0
         with self._news:
             while not condition():
                 if self._failure is not None:
                     raise self._failure
+                if self.seen.told() > before:
+                    before, deadline = self.seen.told(), time.monotonic() + seconds
                 rest = deadline - time.monotonic()
                 if rest <= 0:
                     raise ChildError(
