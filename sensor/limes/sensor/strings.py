@@ -64,6 +64,10 @@ def offsets_of(lengths: Lengths) -> npt.NDArray[np.int32]:
 
 def from_list(values: Sequence[str]) -> Strings:
     """A column of these few strings; lone surrogates (undecodable file names) are replaced."""
+    joined = "".join(values)
+    if joined.isascii():
+        lengths = np.fromiter(map(len, values), np.int32, len(values))
+        return Strings(offsets_of(lengths), joined.encode())
     encoded = [value.encode("utf-8", "replace") for value in values]
     return Strings(offsets_of(np.array([len(v) for v in encoded], np.int32)), b"".join(encoded))
 
