@@ -149,8 +149,8 @@ class Watch:
                 before, deadline = status.rules_ingest_id, time.monotonic() + seconds
             elif time.monotonic() > deadline:
                 raise CommandError(
-                    f"Waited {seconds:.0f} s for the rules to read commit {ingest_id}: they stay at "
-                    f"{status.rules_ingest_id}, with {status.rules_held} events held back. Read "
+                    f"Waited {seconds:.0f} s for the rules to read commit {ingest_id}: they stay "
+                    f"at {status.rules_ingest_id}, with {status.rules_held} events held back. Read "
                     "log/control.log in the state directory."
                 )
             time.sleep(pause)
