@@ -5,8 +5,11 @@ Invariant: the same rows and names in each form; nothing else is written to stan
 
 import csv
 import json
+import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Final, TextIO
 
@@ -55,6 +58,23 @@ def emit(screen: Console, what: RenderableType) -> None:
     lines = (line.rstrip() for line in capture.get().splitlines())
     screen.file.write("".join(f"{line}\n" for line in lines))
     screen.file.flush()
+
+
+def reader_left() -> None:
+    """Write nowhere from now on, as nobody reads standard output any more (`| head`)."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def ending_with_reader() -> Iterator[None]:
+    """In a thread: end the run as Ctrl-C does when nobody reads standard output any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        reader_left()
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def note(text: str) -> None:

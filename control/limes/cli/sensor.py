@@ -1,5 +1,6 @@
 """`limes sensor run`: the daemon that watches the kernel and sends events."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -54,5 +55,8 @@ def run(
         "replay_file": replay,
         "log_level": log_level,
     }
+    for package in ("numpy", "nanoarrow"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
     load_config(config, settings)  # a mistake is told here, as every command tells it
     replace_process(config, settings)

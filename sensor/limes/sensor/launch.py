@@ -13,7 +13,8 @@ from typing import NoReturn
 
 def command(config: Path | None, settings: Mapping[str, object]) -> list[str]:
     """The command line of `python -m limes.sensor` with these settings; None is left out."""
-    out = [sys.executable, "-m", "limes.sensor"]
+    # -P: with -m alone, whatever lies in the current directory could be imported as root.
+    out = [sys.executable, "-P", "-m", "limes.sensor"]
     if config is not None:
         out += ["--config", str(config)]
     for key, value in settings.items():

@@ -118,7 +118,7 @@ class Child:
         """Return what it ended with, as an error: its own last line where it has one."""
         self._reader.join()
         status = self._process.wait()
-        words = self._last_words.removeprefix("limes: ")
+        words = self._last_words.removeprefix("limes: ").removeprefix("limes sensor: ")
         if words and status > 0:
             return ChildError(words)
         how = f"by signal {-status}" if status < 0 else f"with status {status}"

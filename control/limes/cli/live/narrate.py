@@ -3,6 +3,7 @@
 Invariant: in the order in which it happened, and in few lines: what is left out is counted.
 """
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import pyarrow as pa
 from limes.cli.live.report import Start
 from limes.cli.live.timeline import Timeline
 from limes.cli.live.verdict import Verdict, latency_summary
-from limes.cli.output import console, emit, safe
+from limes.cli.output import console, emit, ending_with_reader, safe
 from limes.cli.show import alerts as shown_alerts
 from limes.cli.show import events as shown_events
 from limes.cli.show.text import hanging, plural
@@ -64,6 +65,7 @@ class Narrator:
         """Begin to tell, in a thread: `told` says what and when."""
         self._told = told
         self._screen = console()
+        self._errors = console(sys.stderr)
         self._width = min(self._screen.width, 120)
         self._lock = threading.Lock()
         self._timeline: Timeline[Callable[[], None]] = Timeline()
@@ -121,13 +123,13 @@ class Narrator:
         self._put(when, partial(self._tell_alert, when, alert))
 
     def trouble(self, name: str, line: Mapping[str, Any]) -> None:
-        """A line, at once."""
+        """A line on standard error, at once."""
         hidden = {"event", "level", "timestamp"}
         fields = ", ".join(f"{key} {value}" for key, value in line.items() if key not in hidden)
         style = "yellow" if line["level"] == "warning" else "bold red"
         said = f"{name}: {line['event']}: {fields}"
         with self._lock:
-            self._print(Text(safe(said), style))
+            self._errors.print(Text(safe(said), style), soft_wrap=True)
 
     def settled(self) -> None:
         """Tell what was held back; from here on nothing is told as it happens."""
@@ -197,10 +199,11 @@ class Narrator:
             self._put(when.replace(tzinfo=UTC), partial(self._add, cgroup, what, 1))
 
     def _tell_due(self) -> None:
-        while not self._ended.wait(_PUMP_SECONDS):
-            with self._lock:
-                for tell in self._timeline.due(datetime.now(UTC)):
-                    tell()
+        with ending_with_reader():
+            while not self._ended.wait(_PUMP_SECONDS):
+                with self._lock:
+                    for tell in self._timeline.due(datetime.now(UTC)):
+                        tell()
 
     def _tell_heading(self, text: str) -> None:
         self._sum_up()

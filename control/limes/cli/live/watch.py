@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 from limes.cli.errors import ChildError, CommandError
+from limes.cli.output import ending_with_reader
 from limes.control.client import ControlClient, TailBatch
 from limes.control.errors import ControlError
 from limes.v1 import alert_service_pb2
@@ -187,7 +188,8 @@ class Watch:
     @contextmanager
     def _noting_failure(self) -> Iterator[None]:
         try:
-            yield
+            with ending_with_reader():
+                yield
         except ControlError as error:
             if not self._stopping:
                 with self._news:
