@@ -4,7 +4,6 @@ Invariant: exit 0 fine, 1 the answer is "no", 2 wrong usage, 3 cannot run; `--de
 """
 
 import os
-import signal
 import sys
 from importlib import metadata
 from typing import Annotated, Final
@@ -25,7 +24,6 @@ from limes.cli import (
     up,
 )
 from limes.cli.errors import explain
-from limes.cli.output import reader_left
 
 PARENT_VARIABLE: Final = "LIMES_PARENT"
 """Set by `limes up` for its children: they end when the process of this number does."""
@@ -68,10 +66,6 @@ def run() -> None:
     _end_with_parent()
     try:
         app()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        reader_left()
-        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         told = None if os.environ.get("LIMES_DEBUG") else explain(error)
         if told is None:

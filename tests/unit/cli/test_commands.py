@@ -1,7 +1,6 @@
 """Every command: its help, its example, what it loads, how its errors end."""
 
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -194,7 +193,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    """`limes ... | head` ends without a traceback, with the status of a broken pipe."""
+    """`limes ... | head` ends without a word, and not as if all had been well."""
     with subprocess.Popen(
         [*LIMES, "rules", "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as command:
@@ -202,4 +201,4 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         assert command.stderr is not None
         command.stdout.close()
         assert command.stderr.read() == b""
-        assert command.wait(60) == 128 + signal.SIGPIPE
+        assert command.wait(60) == 1
