@@ -56,7 +56,7 @@ proto: ## Write the gRPC stubs
 	  --grpc_python_out=proto/gen proto/limes/v1/*.proto
 
 bench: packages-test .venv/.dev-stamp bpf ## Measure; prints the figures with their spread
-	$(PYTHON) -m tests.bench
+	PYTHONPATH=vagrant $(PYTHON) -m tests.bench
 
 clean: ## Remove what was built
 	rm -rf .venv state build dist sensor/limes/sensor/_bpf
