@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,15 @@ def segments(plane: Plane) -> list[Path]:
 
 
 def has_more(plane: Plane, before: set[Path]) -> bool:
-    """Tells whether a new epoch has begun to write."""
-    return bool({path.parent for path in segments(plane)} - before)
+    """Tells whether a new epoch has a whole batch on disk, so that it is one to speak of."""
+    for path in segments(plane):
+        if path.parent not in before:
+            with suppress(ValueError):  # the header is just being written
+                reader = Reader(path)
+                found = reader.next()
+                reader.close()
+                return found is not None
+    return False
 
 
 def tiles(plane: Plane) -> dict[int, list[tuple[int, int, str]]]:

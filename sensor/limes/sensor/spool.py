@@ -446,6 +446,9 @@ class Spool:
         if not (path / _CLEAN).exists():
             self.causes.append(SENSOR_KILLED)
         earlier = EpochSpool.reopen(path, segment_bytes=segment_bytes)
+        if earlier is not None and earlier.drained:
+            shutil.rmtree(path, ignore_errors=True)  # it was killed before its first batch
+            return
         if earlier is not None:
             self.leftovers.append(earlier)
             if earlier.origin.abi_version != schema.ABI_VERSION:

@@ -474,6 +474,15 @@ def test_killed_sensor_is_noticed_by_the_next(tmp_path: Path) -> None:
     assert len(second.leftovers) == 1
 
 
+def test_sensor_killed_before_its_first_batch_left_nothing_to_send(tmp_path: Path) -> None:
+    """It is said to have been killed; there is no epoch to speak of."""
+    first = new(tmp_path, 8)
+    first.live._open(1)
+    os.close(first._lock_file)
+    second = new(tmp_path, 9)
+    assert (second.causes, second.leftovers) == ([spool.SENSOR_KILLED], [])
+
+
 def test_epoch_without_a_readable_segment_is_reported_and_removed(tmp_path: Path) -> None:
     """Nothing can be said about its range, so a cause without range is."""
     first = new(tmp_path, 8)
