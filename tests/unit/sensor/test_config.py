@@ -163,8 +163,10 @@ def test_settings_survive_the_way_through_a_command_line() -> None:
         "plan": None,
     }
     argv = launch.command(Path("/etc/limes/sensor.toml"), given)
-    assert argv[:5] == [sys.executable, "-m", "limes.sensor", "--config", "/etc/limes/sensor.toml"]
-    settings = argv[6::2]
+    start = argv.index("limes.sensor") + 1
+    assert argv[0] == sys.executable
+    assert argv[start : start + 2] == ["--config", "/etc/limes/sensor.toml"]
+    settings = argv[start + 3 :: 2]
     assert load_config(None, environment={}, settings=settings) == load_config(
         None, given, environment={}
     )
