@@ -25,6 +25,7 @@ from limes.v1 import schema
 ATTACK_ID: Final = re.compile(r"^(T\d{4}(\.\d{3})?|AML\.T\d{4}(\.\d{3})?)$")
 _READ: Final = re.compile(r"\b(?:new_|hunt\.)([a-z_]+)\b")
 NEGATIVES: Final = 2
+STEP: Final = "CREATE OR REPLACE TEMP TABLE {}_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,25 +103,15 @@ def dedup_key(rule: Rule) -> Iterator[Issue]:
 def header(rule: Rule) -> Iterator[Issue]:
     """The SQL opens with a comment that says what it finds."""
     if not rule.sql.startswith("-- "):
-        yield Issue(
-            code="no_header",
-            rule=rule.name,
-            path=rule.sql_path,
-            line=1,
-            message="the SQL does not begin with a comment that says what it finds",
-        )
+        message = "the SQL does not begin with a comment that says what it finds"
+        yield sql_issue(rule, "no_header", message, line=1)
 
 
 def keys(rule: Rule) -> Iterator[Issue]:
     """At least one condition is marked, so that tests can take it out."""
     if not mutants(rule):
-        yield Issue(
-            code="no_key",
-            rule=rule.name,
-            path=rule.sql_path,
-            line=1,
-            message="no condition is marked with `-- key:`: tests cannot show that it is needed",
-        )
+        message = "no condition is marked with `-- key:`: tests cannot show that it is needed"
+        yield sql_issue(rule, "no_key", message, line=1)
 
 
 def proof(rule: Rule) -> Iterator[Issue]:
@@ -215,30 +206,35 @@ def requirements(rule: Rule, columns: dict[str, frozenset[str]]) -> Iterator[Iss
 
 
 def result(rule: Rule, cursor: duckdb.DuckDBPyConnection) -> Iterator[Issue]:
-    """The SQL runs, and returns the result columns in their types."""
+    """The SQL runs, and its last statement returns the result columns in their types."""
     try:
-        relation = cursor.sql(rule.sql)
+        *steps, last = cursor.extract_statements(rule.sql)
+        for step in steps:
+            if not is_step(rule, step):
+                yield sql_issue(rule, "step", f"begin each step with {STEP.format(rule.name)}")
+                return
+            cursor.execute(step)
+        relation = cursor.sql(last.query)
         check_columns(rule, relation.columns)
-    except (duckdb.Error, RuleError) as error:
+    except (duckdb.Error, RuleError, ValueError) as error:
         text = str(error)
         match = re.search(r"LINE (\d+):", text)
-        yield Issue(
-            code="sql",
-            rule=rule.name,
-            path=rule.sql_path,
-            line=int(match[1]) if match else 0,
-            message=" ".join(text.split()),
-        )
+        line = int(match[1]) if match else 0
+        yield sql_issue(rule, "sql", " ".join(text.split()), line=line)
         return
     for name, kind in zip(relation.columns, relation.types, strict=True):
         if str(kind) != RESULT_COLUMNS[name]:
-            yield Issue(
-                code="result_type",
-                rule=rule.name,
-                path=rule.sql_path,
-                line=0,
-                message=f"{name} is {kind}, not {RESULT_COLUMNS[name]}",
-            )
+            message = f"{name} is {kind}, not {RESULT_COLUMNS[name]}"
+            yield sql_issue(rule, "result_type", message)
+
+
+def is_step(rule: Rule, statement: duckdb.Statement) -> bool:
+    """Return whether a statement makes a temporary table of this rule's own."""
+    return bare(statement.query).startswith(STEP.format(rule.name))
+
+
+def sql_issue(rule: Rule, code: str, message: str, *, line: int = 0) -> Issue:
+    return Issue(code=code, rule=rule.name, path=rule.sql_path, line=line, message=message)
 
 
 def issue(rule: Rule, code: str, message: str, *, key: str) -> Issue:

@@ -34,6 +34,60 @@ CREATE OR REPLACE MACRO ip_is_internal(ip) AS
         WHERE ip BETWEEN n.first_ip_value AND n.last_ip_value
     );
 
+-- The text of an address that is given as one number.
+CREATE OR REPLACE MACRO ip_value_text(ip) AS
+    ip_text((ip >> 64)::UBIGINT, (ip & 18446744073709551615::UHUGEINT)::UBIGINT);
+
+-- Narrow views for joins over long windows: ids are plain columns (0 where absent, so that a join can
+-- skip what it does not need), addresses are numbers, nothing is looked up.
+
+-- Steps of connections.
+CREATE OR REPLACE VIEW hunt.bare_connections AS
+SELECT
+    e.ingest_id,
+    e.host_id,
+    e.boot_id,
+    e.sensor_epoch,
+    e.event_seq,
+    e.event_time,
+    e.event_boot_time_ns,
+    e.cgroup_id,
+    e.process_entity_id,
+    e.process_exec_id,
+    CASE e.event_action
+        WHEN 1 THEN 'connection_attempted'
+        WHEN 2 THEN 'connection_established'
+        WHEN 3 THEN 'connection_failed'
+        WHEN 4 THEN 'connection_progress'
+        WHEN 5 THEN 'connection_closed'
+    END AS event_action,
+    e.connection_id,
+    CASE e.network_transport WHEN 6 THEN 'tcp' WHEN 17 THEN 'udp' END AS network_transport,
+    ip_value(e.destination_ip_hi, e.destination_ip_lo) AS destination_ip_value,
+    e.destination_port,
+    NULLIF(e.connection_error, -1) AS connection_error
+FROM main.connections AS e;
+
+-- Program images: who ran what, started by which image.
+CREATE OR REPLACE VIEW hunt.bare_images AS
+SELECT
+    e.ingest_id,
+    e.host_id,
+    e.boot_id,
+    e.sensor_epoch,
+    e.event_seq,
+    e.event_time,
+    e.event_boot_time_ns,
+    e.cgroup_id, -- at the exec
+    e.process_entity_id,
+    e.process_exec_id,
+    e.process_parent_entity_id,
+    e.process_parent_exec_id,
+    e.process_name,
+    e.process_executable,
+    e.user_id
+FROM main.process_execs AS e;
+
 -- The cgroups that belong to a job of the policy, with the job's class and own path.
 CREATE OR REPLACE VIEW hunt.job_cgroups AS
 SELECT

@@ -1,60 +1,68 @@
 -- ssh of a job holds a connection to a peer that the policy does not list, and then it, or what it
 -- started, connects to loopback or internal addresses: a forward is in use, whatever its arguments say.
-WITH seen AS (
-    SELECT
-        c.host_id,
-        c.process_exec_id,
-        c.process_executable,
-        c.process_parent_exec_id
-    FROM new_connections AS c
-    INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
-),
 
 -- The ssh images at work now: those that connected, and the parents of those that did.
-clients AS (
-    SELECT s.host_id, s.process_exec_id AS client
-    FROM seen AS s
-    WHERE regexp_matches(s.process_executable, '/ssh$') -- key: ssh, by the resolved path
-    UNION
-    SELECT s.host_id, s.process_parent_exec_id AS client
-    FROM seen AS s
-    INNER JOIN hunt.process_execs AS p
-        ON s.host_id = p.host_id AND s.process_parent_exec_id = p.process_exec_id
-    WHERE regexp_matches(p.process_executable, '/ssh$') -- key: what ssh started counts with it
-),
-
 -- An image, not a process: ssh -f goes on in a fork that runs the same image.
-steps AS (
-    SELECT c.*, k.client
-    FROM hunt.connections AS c
-    INNER JOIN clients AS k ON c.host_id = k.host_id AND c.process_exec_id = k.client
-    WHERE c.event_time >= window_start()
-    UNION ALL BY NAME
-    SELECT c.*, k.client
-    FROM hunt.connections AS c
-    INNER JOIN clients AS k ON c.host_id = k.host_id AND c.process_parent_exec_id = k.client
-    WHERE c.event_time >= window_start()
-),
+CREATE OR REPLACE TEMP TABLE ssh_tunnel_behaviour_seen AS
+SELECT DISTINCT
+    c.host_id,
+    c.process_exec_id,
+    c.process_executable,
+    coalesce(c.process_parent_exec_id, 0) AS process_parent_exec_id
+FROM new_connections AS c
+INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
+WHERE c.network_transport = 'tcp';
 
-tcp AS (
-    SELECT s.*, j.job_class, j.job_cgroup_path
-    FROM steps AS s
-    INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
-    WHERE
-        TRUE
-        -- ssh asks resolvers by datagram; it forwards streams only.
-        AND s.network_transport = 'tcp' -- key: a DNS query is not a forward
-),
+CREATE OR REPLACE TEMP TABLE ssh_tunnel_behaviour_clients AS
+SELECT s.host_id, s.process_exec_id AS client
+FROM ssh_tunnel_behaviour_seen AS s
+WHERE regexp_matches(s.process_executable, '/ssh$') -- key: ssh, by the resolved path
+UNION
+SELECT s.host_id, s.process_parent_exec_id AS client
+FROM ssh_tunnel_behaviour_seen AS s
+INNER JOIN hunt.bare_images AS p
+    ON s.host_id = p.host_id AND s.process_parent_exec_id = p.process_exec_id
+WHERE regexp_matches(p.process_executable, '/ssh$') -- key: what ssh started counts with it
+;
+
+-- ssh itself and the programs it started: a proxy command, a local command.
+CREATE OR REPLACE TEMP TABLE ssh_tunnel_behaviour_images AS
+SELECT k.host_id, k.client, p.process_exec_id, p.process_executable, p.process_parent_entity_id
+FROM ssh_tunnel_behaviour_clients AS k
+INNER JOIN hunt.bare_images AS p ON k.host_id = p.host_id AND k.client = p.process_exec_id
+UNION
+SELECT k.host_id, k.client, p.process_exec_id, p.process_executable, p.process_parent_entity_id
+FROM ssh_tunnel_behaviour_clients AS k
+INNER JOIN hunt.bare_images AS p ON k.host_id = p.host_id AND k.client = p.process_parent_exec_id;
+
+CREATE OR REPLACE TEMP TABLE ssh_tunnel_behaviour_steps AS
+SELECT
+    c.*,
+    i.client,
+    i.process_executable,
+    i.process_parent_entity_id,
+    j.job_class,
+    j.job_cgroup_path
+FROM ssh_tunnel_behaviour_images AS i
+INNER JOIN hunt.bare_connections AS c
+    ON i.host_id = c.host_id AND i.process_exec_id = c.process_exec_id
+INNER JOIN hunt.job_cgroups AS j
+    ON c.host_id = j.host_id AND c.boot_id = j.boot_id AND c.cgroup_id = j.cgroup_id
+WHERE
+    c.event_time >= window_start()
+    -- ssh asks resolvers by datagram; it forwards streams only.
+    AND c.network_transport = 'tcp' -- key: a DNS query is not a forward
+;
 
 -- ssh reaches its peer itself, or through a proxy command that it started.
-peers AS (
-    SELECT t.*
-    FROM tcp AS t
+WITH peers AS (
+    SELECT s.*
+    FROM ssh_tunnel_behaviour_steps AS s
     WHERE
         TRUE
-        AND NOT ip_is_loopback(t.destination_ip_value) -- key: a peer is another host
+        AND NOT ip_is_loopback(s.destination_ip_value) -- key: a peer is another host
         AND NOT policy_allows( -- key begin: git over ssh to a listed forge is quiet
-            t.job_class, t.destination_ip_value, t.destination_port, t.process_executable
+            s.job_class, s.destination_ip_value, s.destination_port, s.process_executable
         ) -- key end
 )
 
@@ -68,15 +76,15 @@ SELECT
     p.client AS process_exec_id,
     format(
         'ssh is connected to {} port {} (by {}), and {} passes traffic on to {} port {}',
-        p.destination_ip, p.destination_port, p.process_executable,
-        u.process_executable, u.destination_ip, u.destination_port
+        ip_value_text(p.destination_ip_value), p.destination_port, p.process_executable,
+        u.process_executable, ip_value_text(u.destination_ip_value), u.destination_port
     ) AS summary,
     [
         evidence_id('connections', p.sensor_epoch, p.event_seq),
         evidence_id('connections', u.sensor_epoch, u.event_seq)
     ] AS evidence,
     FALSE AS simulated_device
-FROM tcp AS u
+FROM ssh_tunnel_behaviour_steps AS u
 INNER JOIN peers AS p
     ON u.host_id = p.host_id
         AND u.boot_id = p.boot_id
