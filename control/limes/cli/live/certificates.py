@@ -4,9 +4,9 @@ Invariant: what is there and good is used as it is; a certificate that expired i
 authority never is.
 """
 
-import os
 import socket
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from limes.cli.errors import CommandError
 from limes.control import ca
@@ -17,19 +17,17 @@ CONTROL = "control"
 
 
 def prepare_state(state: Path) -> None:
-    """Make the state directory, for its owner only, and its folder of logs."""
+    """Make the state directory, for its owner only, and its folder of logs; raises CommandError."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         (state / "log").mkdir(mode=0o700, exist_ok=True)
+        with NamedTemporaryFile(dir=state / "log"):
+            pass  # it can be written
     except OSError as error:
         raise CommandError(
-            f"Cannot use {state} as the state directory: {error.strerror}. Give another: --state."
+            f"Cannot use {state} as the state directory: {error.strerror}. Give another (--state), "
+            "or run as its owner."
         ) from error
-    if not os.access(state, os.W_OK):
-        raise CommandError(
-            f"Cannot use {state} as the state directory: this user may not write there. "
-            "Run as its owner, or give another: --state."
-        )
 
 
 def prepare(state: Path) -> None:
