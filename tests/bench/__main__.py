@@ -3,7 +3,14 @@
 import subprocess
 import sys
 
-BENCHES = ("bench_cost", "bench_ring", "bench_sensor", "bench_control", "bench_hunt")
+BENCHES = (
+    "bench_cost",
+    "bench_decode",
+    "bench_ring",
+    "bench_sensor",
+    "bench_control",
+    "bench_hunt",
+)
 
 
 def main() -> int:

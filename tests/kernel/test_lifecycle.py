@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from limes.sensor.bpf import load_request, resolve_scopes
+from limes.sensor.bpf import kernel, load_request, resolve_scopes, syscall
 from limes.sensor.bpf.hooks import PROGRAMS
 from limes.sensor.bpf.libbpf import LibbpfLoader
 from limes.sensor.bpf.plan import Refused, search
@@ -118,3 +119,26 @@ def test_an_object_of_another_abi_is_refused(
         LibbpfLoader(request, broken).attach(["handle_exec"])
     with pytest.raises(SensorError, match="Build it with `make bpf`"):
         LibbpfLoader(request, tmp_path / "missing.o")
+
+
+def image_of(world: World, tgid: int) -> int:
+    value = np.zeros(1, kernel._IMAGE)
+    key = np.array([tgid], "<u4")
+    syscall.lookup(world.source._attachment.map_fd("images"), key, value)
+    return int(value["exec_id"][0])
+
+
+def test_seeding_fills_what_is_unknown_and_overwrites_nothing(libbpf_world: World) -> None:
+    """A process noted without an image gets one; an image the kernel minted stays."""
+    with libbpf_world.running("print('up', flush=True); input()") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        minted = image_of(libbpf_world, process.pid)
+        orphan, fresh = 1 << 22, (1 << 22) + 1  # beyond any pid of this machine
+        seeds = np.array([process.pid, orphan, fresh], np.uint32)
+        starts = np.ones(3, np.uint64)
+        libbpf_world.source.seed_images(seeds[1:2], np.zeros(1, np.uint64), starts[1:2])
+        libbpf_world.source.seed_images(seeds, np.array([7, 8, 9], np.uint64), starts)
+        assert image_of(libbpf_world, process.pid) == minted
+        assert image_of(libbpf_world, orphan) == 8
+        assert image_of(libbpf_world, fresh) == 9

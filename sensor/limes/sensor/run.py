@@ -137,7 +137,14 @@ def _log_ready(config: SensorConfig, source: RecordSource, identity: Identity) -
         hooks_attached=sum(hook.state == "attached" for hook in source.hooks),
         hooks_refused=sum(hook.state == "refused" for hook in source.hooks),
         kernel_release=platform.release(),
+        attached_seconds=round(_age_seconds(), 2),
     )
+
+
+def _age_seconds() -> float:
+    """How long this process has lived, by the kernel's word."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

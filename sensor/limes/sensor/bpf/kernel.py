@@ -163,11 +163,17 @@ class KernelSource:
         keys = np.ascontiguousarray(tgids, "<u4")
         values = np.zeros(len(keys), _IMAGE)
         values["exec_id"], values["start_ns"] = exec_ids, start_ns
+        known = np.zeros(1, _IMAGE)
         for index in range(len(keys)):
-            with contextlib.suppress(FileExistsError):
-                syscall.update(
-                    descriptor, keys[index : index + 1], values[index : index + 1], syscall.NOEXIST
-                )
+            key, value = keys[index : index + 1], values[index : index + 1]
+            try:
+                syscall.update(descriptor, key, value, syscall.NOEXIST)
+            except FileExistsError:
+                # Noted without an image when it was forked by a process that was not seeded yet.
+                with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                    syscall.lookup(descriptor, key, known)
+                    if known["exec_id"][0] == 0:
+                        syscall.update(descriptor, key, value)
 
     def report_progress(self) -> None:
         """Has a progress record written for each open socket that was silent for 30 s."""
