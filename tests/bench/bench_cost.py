@@ -41,7 +41,8 @@ def measure(loader: str = "libbpf", plan: str = "fentry") -> dict[str, object]:
             for path in (load, built, GUEST / "sink.py", GUEST / "cost.py"):
                 guest.push(path, f"/root/{path.name}", 0o755)
             script = (
-                f"python -m pip install -q --no-index --no-deps --root-user-action=ignore /root/{built.name}"
+                f"python -m pip install -q --no-index --no-deps --root-user-action=ignore "
+                f"/root/{built.name}"
                 f" && python /root/cost.py {loader} {plan}"
             )
             done = guest.run(["sh", "-c", script], timeout=1800)
