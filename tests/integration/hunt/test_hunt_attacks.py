@@ -56,6 +56,13 @@ REFUSED = {
     "a macro, then a pivot": (
         "CREATE TEMP MACRO m() AS 1; FROM (PIVOT losses ON loss_cause USING count(*))"
     ),
+    "a lasting step": "CREATE TABLE mine AS SELECT 1; SELECT 1",
+    "a step in the snapshot": "CREATE TABLE snapshot.main.mine AS SELECT 1; SELECT 1",
+    "a step that is hidden": "/* */ CREATE TABLE mine AS SELECT 1; SELECT 1",
+    "a step that only looks like one": "-- CREATE TEMP TABLE a AS\nDROP TABLE losses; SELECT 1",
+    "a step without a question": "CREATE TEMP TABLE a AS SELECT 1; CREATE TEMP TABLE b AS SELECT 1",
+    "a step that reads a file": "CREATE TEMP TABLE a AS FROM read_text('/etc/passwd'); FROM a",
+    "a temporary view": "CREATE TEMP VIEW a AS SELECT 1; SELECT 1",
     "no statement": " -- nothing",
     "pragma": "PRAGMA memory_limit='100GB'",
     "unlock": "SET lock_configuration = false",
@@ -92,6 +99,8 @@ HARMLESS = {
     "settings": "SELECT * FROM duckdb_settings()",
     "log in memory": "SELECT * FROM enable_logging()",
     "write a log": "SELECT write_log('x')",
+    "a step": "CREATE TEMP TABLE a AS SELECT 1 AS b; SELECT b FROM a",
+    "a step that hides a table": "CREATE OR REPLACE TEMP TABLE losses AS SELECT 1; FROM losses",
     "nested parentheses": "(" * 5_000 + "SELECT 1" + ")" * 5_000,
 }
 
@@ -158,6 +167,7 @@ BOMBS = {
         "WITH RECURSIVE t AS (SELECT 'xxxxxxxx' AS s UNION ALL SELECT s || s FROM t) "
         "SELECT max(len(s)) FROM t"
     ),
+    "a step": "CREATE TEMP TABLE a AS SELECT i, hash(i) FROM range(1000000000) r(i); SELECT 1",
     "a sort": "SELECT i, hash(i) AS h FROM range(1000000000) AS r(i) ORDER BY h",
     "a hash table": "SELECT hash(i) AS h, count(*) FROM range(1000000000) AS r(i) GROUP BY h",
 }

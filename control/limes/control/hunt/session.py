@@ -18,6 +18,12 @@ BATCH_ROWS: Final = 2048
 MESSAGE_LENGTH: Final = 600
 LINE: Final = re.compile(r"^LINE (\d+):", re.MULTILINE)
 
+# A step of a hunt, as rules have them: a temporary table lives in the worker's memory only.
+STEP: Final = re.compile(
+    r"(?:\s|--[^\n]*\n)*CREATE\s+(?:OR\s+REPLACE\s+)?TEMP(?:ORARY)?\s+TABLE\s+\w+\s+AS\b",
+    re.IGNORECASE,
+)
+
 FIXED_SETTINGS: Final[Settings] = {
     "enable_external_access": False,
     "python_enable_replacements": False,
@@ -46,7 +52,8 @@ def open_snapshot(path: str, *, memory_mib: int, threads: int) -> duckdb.DuckDBP
 def run(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
     """Parse and run `sql`; return its rows as they come.
 
-    Raises HuntError when it is not exactly one SELECT (or PIVOT), duckdb.Error when it fails.
+    Raises HuntError when it is not one SELECT (or PIVOT) with the steps to it, duckdb.Error when
+    it fails.
     """
     statements = connection.extract_statements(sql)
     check(statements)
@@ -61,18 +68,30 @@ def pending(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
 
 
 def check(statements: list[duckdb.Statement]) -> None:
+    """Raise HuntError unless the last is a SELECT and all before it are steps to it."""
     if not statements:
         raise HuntError("The hunt holds no statement: ask one SELECT, such as SHOW ALL TABLES.")
-    *made, asked = statements
-    if any(statement.query.strip() for statement in made):
-        raise HuntError(f"The hunt holds {len(statements)} statements: ask one SELECT at a time.")
-    # Without a text it is the parser's own: a PIVOT first makes a type of the values it finds.
-    kinds = [statement.type.name for statement in made]
-    if asked.type != duckdb.StatementType.SELECT or any(kind != "CREATE" for kind in kinds):
+    *steps, asked = statements
+    if not all(is_step(statement) for statement in steps):
+        raise HuntError(
+            f"The hunt holds {len(statements)} statements: ask one SELECT. Only steps of the form "
+            "CREATE TEMP TABLE name AS SELECT may stand before it."
+        )
+    if asked.type != duckdb.StatementType.SELECT:
         raise HuntError(
             f"The hunt is a statement of type {asked.type.name}: a hunt only reads, "
             "ask one SELECT (or PIVOT)."
         )
+
+
+def is_step(statement: duckdb.Statement) -> bool:
+    """Return whether a statement makes a temporary table, or is the parser's own.
+
+    Those have no text: a PIVOT first makes a type of the values it finds.
+    """
+    text = statement.query
+    made = statement.type == duckdb.StatementType.CREATE
+    return made and (not text.strip() or STEP.match(text) is not None)
 
 
 def explain(error: duckdb.Error, snapshot: str) -> str:
