@@ -64,6 +64,8 @@ def top(
 def run() -> None:
     """Run the command line and exit with its code."""
     _end_with_parent()
+    # gRPC's C part has lines of its own for what reaches us as an error anyway.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except Exception as error:
