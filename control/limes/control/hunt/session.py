@@ -74,8 +74,8 @@ def check(statements: list[duckdb.Statement]) -> None:
     *steps, asked = statements
     if not all(is_step(statement) for statement in steps):
         raise HuntError(
-            f"The hunt holds {len(statements)} statements: ask one SELECT. Only steps of the form "
-            "CREATE TEMP TABLE name AS SELECT may stand before it."
+            f"The hunt holds {len(statements)} statements: ask one SELECT. Only steps "
+            "(CREATE TEMP TABLE name AS SELECT) may stand before it."
         )
     if asked.type != duckdb.StatementType.SELECT:
         raise HuntError(
