@@ -36,7 +36,6 @@ SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
 # After a pass the engine rests for some times its length: a busy host costs it a part of a core.
 REST: Final = 3.0
 CATCH_UP_SECONDS: Final = 0.2
-CLOSE_SECONDS: Final = 5.0
 REST_SECONDS: Final = 0.3
 STOP_SECONDS: Final = 5.0  # of reading on when the server stops; the rest is read at the next start
 
@@ -74,7 +73,9 @@ class Engine:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_failure: Callable[[], None] = lambda: None,
+        tried: bool = False,
     ) -> None:
+        """Make it ready to read on; `tried` says that the rules are known to run."""
         self._store = store
         self._cursor = store.cursor()
         self._limits = limits or Limits()
@@ -100,7 +101,8 @@ class Engine:
         self._thread: threading.Thread | None = None
         self.failure: BaseException | None = None
         self._watchdog.__enter__()
-        self._try_all()
+        if not tried:
+            self._try_all()
 
     def start(self) -> None:
         """Follow the commits in a thread, beginning with what is unread."""
@@ -132,15 +134,10 @@ class Engine:
         )
 
     def process(self, until: int, *, flush: bool = False) -> None:
-        """Run the rules on all commits up to `until`; with `flush`, on rows held back too.
-
-        Once `close` was called it stops after some seconds: what is unread is read next time.
-        """
+        """Run the rules on all commits up to `until`; with `flush`, on rows held back too."""
         began = self._clock()
         self._catch_up(began)
         while self._position < until or self._due(began, flush=flush):
-            if self._stop.is_set() and self._clock() > began + CLOSE_SECONDS:
-                break
             after = self._position
             upper = max(after, min(after + CHUNK, until))
             states = [s for s in self._on_events if s.watermark == after and s.status != FAILING]

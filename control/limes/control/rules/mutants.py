@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from limes.control.rules.cases import BROKEN, Case, at_work, run_case
+from limes.control.rules.cases import BROKEN, Case, at_work, cannot_run, run_case
 from limes.control.rules.model import Pack, Rule
 from limes.control.rules.scratch import Scratch
 
@@ -45,8 +45,11 @@ def notice(scratch: Scratch, pack: Pack, mutant: Mutant, cases: tuple[Case, ...]
     Raises ValueError when it is no valid SQL: its failure would prove nothing.
     """
     rules = [mutant.rule if rule.id == mutant.rule.id else rule for rule in pack.rules]
+    working = at_work(mutant.rule, rules)
+    if problem := cannot_run(scratch, working, mutant.rule.name):
+        raise ValueError(f"line {mutant.line} ({mutant.reason}): {problem}")
     for case in cases:
-        problem = run_case(scratch, at_work(mutant.rule, rules), case, "together")
+        problem = run_case(scratch, working, case, "together")
         if problem.startswith(BROKEN):
             raise ValueError(f"line {mutant.line} ({mutant.reason}): {problem}")
         if problem:

@@ -33,7 +33,7 @@ class Scratch:
 
     def __init__(self, path: Path | None = None) -> None:
         """Open it in memory, or at `path`, with what is there already."""
-        self.store = open_store(path)
+        self.store = open_store(path, threads=1)  # what cases run is too small to share out
         self._cursor = self.store.cursor()
         self.last_ingest_id = self.store.last_ingest_id()
 

@@ -104,9 +104,9 @@ def folder(make_rule: MakeRule, tmp_path: Path) -> Path:
 
 
 def test_cases_that_hold_pass_in_every_order(folder: Path) -> None:
-    """Three cases, four orders."""
+    """Orders in which the same arrives are played once."""
     results = run_cases(load_pack(folder))
-    assert len(results) == 12
+    assert [result.order for result in results] == [*["together", "one_by_one"] * 2, "together"]
     assert all(result.passed for result in results)
 
 
@@ -141,7 +141,7 @@ def test_a_case_that_does_not_hold_says_how(
     assert replace[0] in CASES
     failed = [result for result in run_cases(load_pack(folder)) if not result.passed]
     assert {result.case for result in failed} == {case}
-    assert len(failed) == len(ORDERS)
+    assert {result.order for result in failed} <= {"together", "one_by_one"}
     assert problem in failed[0].problem
 
 
