@@ -1,5 +1,6 @@
 """The policy file: what it may say, what is wrong with it, the tables it becomes."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 from limes.control.errors import PolicyError
 from limes.control.policy import (
     DEFAULT_INTERNAL,
+    AllowEntry,
+    JobClassEntry,
     Policy,
+    PolicyFile,
     cgroup_regex,
     install_policy,
     load_policy,
@@ -309,3 +313,15 @@ def test_scopes_agree_with_the_standard_library(
 def test_scopes_at_the_edges(plain_store: Store, address: str) -> None:
     """Each first and last address, and its neighbours."""
     check_scopes(plain_store, address)
+
+
+def test_the_example_is_a_policy() -> None:
+    """The file that is shipped can be used as it is, and shows every key."""
+    path = Path(__file__).parents[3] / "control" / "policy.example.toml"
+    policy = load_policy(path)
+    assert [job_class.name for job_class in policy.job_classes] == ["training", "sandbox"]
+    assert policy.internal == Policy().internal
+    text = path.read_text()
+    keys = [*PolicyFile.__struct_fields__, *JobClassEntry.__struct_fields__]
+    for key in [*keys, *AllowEntry.__struct_fields__]:
+        assert re.search(rf"^(\[\[.*)?{key}\b", text, re.MULTILINE), key

@@ -9,10 +9,14 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 import duckdb
+import structlog
 from limes.control.rules.model import SIGNALS
 from limes.control.store import query
 from limes.v1 import schema
 
+LOG = structlog.get_logger()
+HOLD_OVERFLOW: Final = "rules.hold_overflow"
+HOLD_ROWS: Final = 50_000  # of a kind; more are not worth their memory
 # Kinds of the subject "none" have no image and no cgroup to wait for; cgroup events name their own.
 HOLDABLE: Final = frozenset(
     {
@@ -108,12 +112,15 @@ class MicroBatch:
     def _hold(self, kind: str, after: int, now: float, hold_until: float) -> datetime | None:
         """Hold rows back, take those back whose wait is over; returns the oldest time at work."""
         earlier = self.held.pop(kind, None)
-        if earlier is None:
-            oldest, unresolved = self._one("new_rows_unresolved", kind)
-            if not unresolved:
-                return cast("datetime | None", oldest)
-        else:
+        if earlier is not None:
             self._run("new_rows_held", kind, earlier.first_ingest_id, after)
+        oldest, unresolved = self._one("new_rows_unresolved", kind)
+        if unresolved > HOLD_ROWS:
+            LOG.warning(HOLD_OVERFLOW, kind=kind, rows=unresolved, effect="judged as they are")
+            self._run("held_empty", kind)
+            return cast("datetime | None", oldest)
+        if earlier is None and not unresolved:
+            return cast("datetime | None", oldest)
         self._run("held_replace", kind, now, hold_until)
         rows, first, deadline = self._one("held_count", kind)
         if rows:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from limes.control.alerts.model import Alert, EvidenceId
 from limes.control.alerts.reading import list_alerts
+from limes.control.rules.batch import HOLD_OVERFLOW
 from limes.control.rules.engine import RULE_FAILED, RULE_RECOVERED, Engine, Limits
 from limes.control.rules.given import START, Event
 from limes.control.rules.model import Rule
@@ -307,6 +308,25 @@ def test_a_row_is_judged_as_it_is_when_its_time_is_up(
     engine.process(scratch.last_ingest_id)
     engine.close()
     assert (len(alerts_of(scratch)), engine.status().held_rows) == (1, 0)
+
+
+def test_no_more_rows_wait_than_there_is_room_for(
+    scratch: Scratch, make_rule: MakeRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond that all are judged as they are, which is said; none is judged twice."""
+    monkeypatch.setattr("limes.control.rules.batch.HOLD_ROWS", 2)
+    row = {"process_exec_id": 5, "destination_ip": "10.0.0.1"}
+    rule = make_rule("on_connections", CONNECTED, dedup_window="1s")
+    engine = Engine(scratch.store, [rule], clock=Clock())
+    with capture_logs() as logs:
+        for first in (0, 2):
+            connections = [{"connections": {**row, "at": 600 * (first + n)}} for n in (0, 1)]
+            engine.process(scratch.commit(made(*connections)))
+    assert (len(alerts_of(scratch)), engine.status().held_rows) == (4, 0)
+    assert [log["rows"] for log in logs if log["event"] == HOLD_OVERFLOW] == [4]
+    engine.process(scratch.last_ingest_id, flush=True)
+    engine.close()
+    assert len(alerts_of(scratch)) == 4
 
 
 def test_rows_that_wait_are_read_again_after_a_restart(
