@@ -302,6 +302,8 @@ def view(registry: Registry, kind: Entry) -> list[str]:
                 out.append(
                     "replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line"
                 )
+            elif name.endswith("_id") and name != "user_id":
+                out.append(f"NULLIF(x.{name}, 0) AS {name}")
             else:
                 out.append(f"x.{name}")
         joins.append("LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id)")

@@ -60,7 +60,7 @@ SELECT
     coalesce(x.process_executable, 'unattributed') AS process_executable,
     x.process_name,
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
-    x.process_parent_exec_id,
+    NULLIF(x.process_parent_exec_id, 0) AS process_parent_exec_id,
     x.user_id
 FROM main.process_forks AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
@@ -91,8 +91,8 @@ SELECT
     coalesce(x.process_executable, 'unattributed') AS process_executable,
     x.process_name,
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
-    x.process_parent_entity_id,
-    x.process_parent_exec_id,
+    NULLIF(x.process_parent_entity_id, 0) AS process_parent_entity_id,
+    NULLIF(x.process_parent_exec_id, 0) AS process_parent_exec_id,
     x.user_id
 FROM main.process_exits AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
@@ -132,8 +132,8 @@ SELECT
     coalesce(x.process_executable, 'unattributed') AS process_executable,
     x.process_name,
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
-    x.process_parent_entity_id,
-    x.process_parent_exec_id,
+    NULLIF(x.process_parent_entity_id, 0) AS process_parent_entity_id,
+    NULLIF(x.process_parent_exec_id, 0) AS process_parent_exec_id,
     x.user_id
 FROM main.connections AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
@@ -164,8 +164,8 @@ SELECT
     coalesce(x.process_executable, 'unattributed') AS process_executable,
     x.process_name,
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
-    x.process_parent_entity_id,
-    x.process_parent_exec_id,
+    NULLIF(x.process_parent_entity_id, 0) AS process_parent_entity_id,
+    NULLIF(x.process_parent_exec_id, 0) AS process_parent_exec_id,
     x.user_id
 FROM main.gpu_events AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
@@ -199,8 +199,8 @@ SELECT
     coalesce(x.process_executable, 'unattributed') AS process_executable,
     x.process_name,
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
-    x.process_parent_entity_id,
-    x.process_parent_exec_id,
+    NULLIF(x.process_parent_entity_id, 0) AS process_parent_entity_id,
+    NULLIF(x.process_parent_exec_id, 0) AS process_parent_exec_id,
     x.user_id
 FROM main.gpu_activity AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
@@ -237,8 +237,8 @@ SELECT
     coalesce(x.process_executable, 'unattributed') AS process_executable,
     x.process_name,
     replace(rtrim(x.process_args, chr(0)), chr(0), ' ') AS process_command_line,
-    x.process_parent_entity_id,
-    x.process_parent_exec_id,
+    NULLIF(x.process_parent_entity_id, 0) AS process_parent_entity_id,
+    NULLIF(x.process_parent_exec_id, 0) AS process_parent_exec_id,
     x.user_id
 FROM main.cgroup_events AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
