@@ -13,16 +13,19 @@ contacts AS (
 )
 
 SELECT
-    greatest(g.event_time, c.event_time) AS event_time,
+    greatest(g.event_time, max(c.event_time)) AS event_time,
     g.host_id,
     g.boot_id,
     g.cgroup_id,
     g.cgroup_path,
     g.process_entity_id,
     g.process_exec_id,
-    format('{}; within 30 minutes: {}', g.summary, c.summary) AS summary,
-    list_concat(g.evidence, c.evidence) AS evidence,
-    (g.simulated_device OR c.simulated_device) AS simulated_device
+    format(
+        '{}; in its job within 30 minutes: {}; first: {}',
+        g.summary, string_agg(DISTINCT c.rule, ', ' ORDER BY c.rule), arg_min(c.summary, c.number)
+    ) AS summary,
+    list_concat(g.evidence, flatten(list(c.evidence ORDER BY c.number)))[:32] AS evidence,
+    (g.simulated_device OR bool_or(c.simulated_device)) AS simulated_device
 FROM gpu AS g
 INNER JOIN contacts AS c
     ON g.host_id = c.host_id
@@ -38,12 +41,11 @@ WHERE
         OR (c.rule = 'egress_to_unlisted_destination' AND c.process_exec_id = g.process_exec_id) -- key: a pool by what it does
     )
     AND abs(epoch_ms(g.event_time) - epoch_ms(c.event_time)) <= 1800000 -- key: within 30 minutes
-    -- Whichever came last raises it.
-    AND (
-        g.number IN (SELECT n.number FROM new_signals AS n)
-        OR c.number IN (SELECT n.number FROM new_signals AS n)
-    )
-QUALIFY row_number() OVER (
-    PARTITION BY g.host_id, g.boot_id, g.cgroup_path, g.process_exec_id
-    ORDER BY greatest(g.event_time, c.event_time), c.number
-) = 1
+GROUP BY
+    g.number, g.event_time, g.host_id, g.boot_id, g.cgroup_id, g.cgroup_path, g.process_entity_id,
+    g.process_exec_id, g.summary, g.evidence, g.simulated_device
+-- Whichever came last raises it.
+HAVING bool_or(
+    g.number IN (SELECT n.number FROM new_signals AS n)
+    OR c.number IN (SELECT n.number FROM new_signals AS n)
+)
