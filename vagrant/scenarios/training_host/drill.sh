@@ -6,4 +6,6 @@ set -eu
 wheel=$1
 loader=$2
 /opt/limes/bin/python -m pip install --quiet --no-index --no-deps --root-user-action=ignore "$wheel" >&2
+# The two hunts at the end run under emulation, on a host that may be busy.
+export LIMES_CONTROL_HUNT_TIMEOUT_SECONDS=300
 exec /opt/limes/bin/limes up --drill --scope / --plan fentry --loader "$loader" --json
