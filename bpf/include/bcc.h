@@ -33,6 +33,6 @@
 #define READ_4(p, a, b, c, d) READ_1(READ_3(p, a, b, c), d)
 #define READ_PICK(p, a, b, c, d, name, ...) name
 #define READ(...) READ_PICK(__VA_ARGS__, READ_4, READ_3, READ_2, READ_1)(__VA_ARGS__)
-#define MEMBER(argument, member) READ_1(argument, member)
+#define LOAD(...) READ(__VA_ARGS__)
 
 #endif /* LIMES_BCC_H */

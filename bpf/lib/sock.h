@@ -72,19 +72,23 @@ static __always_inline void sock__fill_record(struct evt_connection *record, str
 	record->state = 0;
 }
 
-static __always_inline void sock__fill_addresses(struct evt_connection *record, struct sock *sk)
+/* `typed` is a constant: true where sk is a hook's own argument, whose members are plain loads. */
+#define SOCK_GET(sk, ...) (typed ? LOAD(sk, __VA_ARGS__) : READ(sk, __VA_ARGS__))
+
+static __always_inline void sock__fill_addresses(struct evt_connection *record, struct sock *sk,
+						 const bool typed)
 {
-	__u16 family = READ(sk, __sk_common.skc_family);
+	__u16 family = SOCK_GET(sk, __sk_common.skc_family);
 
 	record->family = family;
-	record->remote_port = __builtin_bswap16(READ(sk, __sk_common.skc_dport));
-	record->net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	record->remote_port = __builtin_bswap16(SOCK_GET(sk, __sk_common.skc_dport));
+	record->net_ns = SOCK_GET(sk, __sk_common.skc_net.net, ns.inum);
 	if (family == AF_INET6) {
 		bpf_probe_read_kernel(record->remote, 16, &sk->__sk_common.skc_v6_daddr);
 		bpf_probe_read_kernel(record->local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 	} else {
-		sock__map_v4(record->remote, READ(sk, __sk_common.skc_daddr));
-		sock__map_v4(record->local, READ(sk, __sk_common.skc_rcv_saddr));
+		sock__map_v4(record->remote, SOCK_GET(sk, __sk_common.skc_daddr));
+		sock__map_v4(record->local, SOCK_GET(sk, __sk_common.skc_rcv_saddr));
 	}
 }
 
@@ -100,7 +104,7 @@ static __always_inline void sock__fill_bytes(struct evt_connection *record, stru
 }
 
 static __always_inline void sock__emit(struct sock *sk, struct owner *owner, __u8 action, int error,
-				       __u8 state)
+				       __u8 state, const bool typed)
 {
 	struct evt_connection *record = RING_RESERVE(connections, struct evt_connection);
 
@@ -109,8 +113,10 @@ static __always_inline void sock__emit(struct sock *sk, struct owner *owner, __u
 		return;
 	}
 	sock__fill_record(record, owner, action);
-	sock__fill_addresses(record, sk);
-	sock__fill_bytes(record, sk);
+	sock__fill_addresses(record, sk, typed);
+	if (action == EVT_CONNECTIONS_CONNECTION_PROGRESS ||
+	    action == EVT_CONNECTIONS_CONNECTION_CLOSED)
+		sock__fill_bytes(record, sk);
 	record->protocol = IPPROTO_TCP;
 	record->local_port = owner->local_port;
 	record->error = error;

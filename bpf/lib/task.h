@@ -5,11 +5,6 @@
 
 #include "scope.h"
 
-static __always_inline __u64 task__cgroup_id(struct task_struct *task)
-{
-	return READ(task, cgroups, dfl_cgrp, kn, id);
-}
-
 static __always_inline __u64 task__start_ns(struct task_struct *task)
 {
 	return READ(task, group_leader, start_boottime);

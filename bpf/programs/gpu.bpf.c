@@ -109,8 +109,8 @@ static __always_inline int gpu__ioctl(struct file *file, __u32 command)
 
 	if (!scope__current())
 		return 0;
-	inode = MEMBER(file, f_inode);
-	device = MEMBER(inode, i_rdev);
+	inode = LOAD(file, f_inode);
+	device = LOAD(inode, i_rdev);
 	if (!device || !gpu__is_device(device))
 		return 0;
 	return gpu__count(device, command);

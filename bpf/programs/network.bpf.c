@@ -25,7 +25,8 @@ static __always_inline void network__begin(struct sock *sk)
 	MAP_DELETE(in_flight, &thread);
 	if (MAP_UPDATE(sockets, &key, &owner))
 		base__count(COUNTER_SOCKETS_FULL);
-	sock__emit(sk, &owner, EVT_CONNECTIONS_CONNECTION_ATTEMPTED, RESULT_UNKNOWN, TCP_SYN_SENT);
+	sock__emit(sk, &owner, EVT_CONNECTIONS_CONNECTION_ATTEMPTED, RESULT_UNKNOWN, TCP_SYN_SENT,
+		   true);
 }
 
 TRACEPOINT(inet_sock_set_state, handle_set_state, struct sock *sk, int old_state, int new_state)
@@ -35,7 +36,7 @@ TRACEPOINT(inet_sock_set_state, handle_set_state, struct sock *sk, int old_state
 	int error;
 
 	if (new_state == TCP_SYN_SENT) {
-		if (scope__current() && MEMBER(sk, sk_protocol) == IPPROTO_TCP)
+		if (scope__current() && LOAD(sk, sk_protocol) == IPPROTO_TCP)
 			network__begin(sk);
 		return 0;
 	}
@@ -48,17 +49,17 @@ TRACEPOINT(inet_sock_set_state, handle_set_state, struct sock *sk, int old_state
 		if (owner->established)
 			return 0;
 		owner->established = 1;
-		owner->local_port = READ(sk, __sk_common.skc_num);
+		owner->local_port = LOAD(sk, __sk_common.skc_num);
 		owner->reported_ns = bpf_ktime_get_boot_ns();
-		sock__emit(sk, owner, EVT_CONNECTIONS_CONNECTION_ESTABLISHED, 0, new_state);
+		sock__emit(sk, owner, EVT_CONNECTIONS_CONNECTION_ESTABLISHED, 0, new_state, true);
 		return 0;
 	}
-	error = MEMBER(sk, sk_err);
+	error = LOAD(sk, sk_err);
 	if (owner->established)
-		sock__emit(sk, owner, EVT_CONNECTIONS_CONNECTION_CLOSED, error, new_state);
+		sock__emit(sk, owner, EVT_CONNECTIONS_CONNECTION_CLOSED, error, new_state, true);
 	else /* no error: the caller gave up before there was a result */
 		sock__emit(sk, owner, EVT_CONNECTIONS_CONNECTION_FAILED,
-			   error ? error : RESULT_UNKNOWN, new_state);
+			   error ? error : RESULT_UNKNOWN, new_state, true);
 	MAP_DELETE(sockets, &key);
 	return 0;
 }
@@ -72,7 +73,7 @@ static __always_inline void network__progress(__u64 key)
 	owner->reported_ns = bpf_ktime_get_boot_ns();
 	sock__emit((struct sock *)key, owner, EVT_CONNECTIONS_CONNECTION_PROGRESS,
 		   owner->established ? 0 : RESULT_UNKNOWN,
-		   owner->established ? TCP_ESTABLISHED : TCP_SYN_SENT);
+		   owner->established ? TCP_ESTABLISHED : TCP_SYN_SENT, false);
 }
 
 /* Run by the sensor, not by a hook: writes a progress record for each socket whose key it is given. No

@@ -84,15 +84,15 @@ static __always_inline void exec__fill_args(struct evt_exec *record, unsigned lo
 
 static __always_inline void exec__fill_file(struct evt_exec *record, struct file *file)
 {
-	struct inode *inode = READ(file, f_inode);
-	struct dentry *dentry = READ(file, f_path.dentry);
+	struct inode *inode = LOAD(file, f_inode);
+	struct dentry *dentry = LOAD(file, f_path.dentry);
 	char name[8] = {};
 
-	record->inode = READ(inode, i_ino);
-	record->dev = READ(inode, i_sb, s_dev);
-	record->nlink = READ(inode, i_nlink);
+	record->inode = LOAD(inode, i_ino);
+	record->dev = LOAD(inode, i_sb, s_dev);
+	record->nlink = LOAD(inode, i_nlink);
 	if (!path__write(record->exe, sizeof(record->exe), &record->exe_start,
-			 READ(file, f_path.mnt), dentry))
+			 LOAD(file, f_path.mnt), dentry))
 		record->header.flags |= EVT_EXEC_F_PATH_CUT;
 	if (record->nlink == 0) {
 		bpf_probe_read_kernel(name, 6, READ(dentry, d_name.name));
@@ -104,23 +104,23 @@ static __always_inline void exec__fill_file(struct evt_exec *record, struct file
 static __always_inline void exec__fill_credentials(struct evt_exec *record,
 						   struct task_struct *task)
 {
-	const struct cred *cred = READ(task, cred);
+	const struct cred *cred = LOAD(task, cred);
 
-	record->uid = READ(cred, uid.val);
-	record->euid = READ(cred, euid.val);
-	record->gid = READ(cred, gid.val);
-	record->net_ns = READ(task, nsproxy, net_ns, ns.inum);
-	record->pid_ns = READ(task, nsproxy, pid_ns_for_children, ns.inum);
+	record->uid = LOAD(cred, uid.val);
+	record->euid = LOAD(cred, euid.val);
+	record->gid = LOAD(cred, gid.val);
+	record->net_ns = LOAD(task, nsproxy, net_ns, ns.inum);
+	record->pid_ns = LOAD(task, nsproxy, pid_ns_for_children, ns.inum);
 }
 
 static __always_inline void exec__fill_parent(struct evt_exec *record, struct task_struct *task)
 {
-	struct task_struct *parent = READ(task, real_parent, group_leader);
-	__u32 ppid = READ(parent, tgid);
+	struct task_struct *parent = LOAD(task, real_parent, group_leader);
+	__u32 ppid = LOAD(parent, tgid);
 	struct image *image = MAP_LOOKUP(images, &ppid);
 
 	record->ppid = ppid;
-	record->parent_start_ns = READ(parent, start_boottime);
+	record->parent_start_ns = LOAD(parent, start_boottime);
 	record->parent_exec_id = image ? image->exec_id : 0;
 }
 
@@ -135,7 +135,7 @@ TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pi
 		return 0;
 	tgid = bpf_get_current_pid_tgid() >> 32;
 	image.exec_id = base__mint_id();
-	image.start_ns = task__start_ns(task);
+	image.start_ns = LOAD(task, group_leader, start_boottime);
 	record = RING_RESERVE(execs, struct evt_exec);
 	if (!record) {
 		base__count(COUNTER_EXEC_RING_FULL);
@@ -151,12 +151,12 @@ TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pi
 	task__remember(tgid, &image);
 	exec__fill_credentials(record, task);
 	bpf_get_current_comm(record->comm, sizeof(record->comm));
-	exec__fill_file(record, READ(bprm, file));
-	path__write(record->cwd, sizeof(record->cwd), &record->cwd_start, READ(task, fs, pwd.mnt),
-		    READ(task, fs, pwd.dentry));
-	record->args_bytes = READ(task, mm, arg_end) - READ(task, mm, arg_start);
+	exec__fill_file(record, LOAD(bprm, file));
+	path__write(record->cwd, sizeof(record->cwd), &record->cwd_start, LOAD(task, fs, pwd.mnt),
+		    LOAD(task, fs, pwd.dentry));
+	record->args_bytes = LOAD(task, mm, arg_end) - LOAD(task, mm, arg_start);
 	record->_pad = 0;
-	exec__fill_args(record, READ(task, mm, arg_start));
+	exec__fill_args(record, LOAD(task, mm, arg_start));
 	RING_SUBMIT(execs, record, NO_WAKEUP);
 	return 0;
 }
@@ -164,7 +164,7 @@ TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pi
 static __always_inline void process__emit(struct task_struct *task, struct image *image, __u32 tgid,
 					  __u8 kind, __u8 action)
 {
-	struct task_struct *parent = READ(task, real_parent, group_leader);
+	struct task_struct *parent = LOAD(task, real_parent, group_leader);
 	struct evt_process *record = RING_RESERVE(processes, struct evt_process);
 
 	if (!record) {
@@ -172,21 +172,21 @@ static __always_inline void process__emit(struct task_struct *task, struct image
 		return;
 	}
 	task__fill_header(&record->header, kind, action);
-	record->header.cgroup_id = task__cgroup_id(task);
+	record->header.cgroup_id = LOAD(LOAD(task, cgroups, dfl_cgrp), kn, id);
 	record->header.exec_id = image->exec_id;
 	record->header.start_ns = image->start_ns;
 	record->header.tgid = tgid;
-	record->ppid = READ(parent, tgid);
-	record->parent_start_ns = READ(parent, start_boottime);
+	record->ppid = LOAD(parent, tgid);
+	record->parent_start_ns = LOAD(parent, start_boottime);
 	record->user_ns = 0;
 	record->system_ns = 0;
 	record->exit_code = 0;
 	if (kind == EVT_PROCESS_EXITS) {
-		record->user_ns = READ(task, signal, utime) + READ(task, utime);
-		record->system_ns = READ(task, signal, stime) + READ(task, stime);
-		record->exit_code = READ(task, signal, group_exit_code);
+		record->user_ns = LOAD(task, signal, utime) + LOAD(task, utime);
+		record->system_ns = LOAD(task, signal, stime) + LOAD(task, stime);
+		record->exit_code = LOAD(task, signal, group_exit_code);
 		if (!record->exit_code)
-			record->exit_code = READ(task, exit_code);
+			record->exit_code = LOAD(task, exit_code);
 	}
 	RING_SUBMIT(processes, record, NO_WAKEUP);
 }
@@ -198,17 +198,17 @@ TRACEPOINT(sched_process_fork, handle_fork, struct task_struct *parent, struct t
 	struct image *known;
 	__u32 tgid;
 
-	if (!scope__current() && !scope__cgroup(READ(child, cgroups, dfl_cgrp)))
+	if (!scope__current() && !scope__cgroup(LOAD(child, cgroups, dfl_cgrp)))
 		return 0;
-	tgid = MEMBER(child, tgid);
-	if (tgid != (__u32)MEMBER(child, pid))
+	tgid = LOAD(child, tgid);
+	if (tgid != (__u32)LOAD(child, pid))
 		return 0; /* a thread */
-	__u32 parent_tgid = MEMBER(parent, tgid);
+	__u32 parent_tgid = LOAD(parent, tgid);
 
 	known = MAP_LOOKUP(images, &parent_tgid);
 	if (known)
 		image.exec_id = known->exec_id;
-	image.start_ns = MEMBER(child, start_boottime);
+	image.start_ns = LOAD(child, start_boottime);
 	task__remember(tgid, &image);
 	process__emit(child, &image, tgid, EVT_PROCESS_FORKS, EVT_PROCESS_FORKS_FORK);
 	return 0;
@@ -221,7 +221,7 @@ TRACEPOINT(sched_process_exit, handle_exit, struct task_struct *task)
 
 	if (!scope__current())
 		return 0;
-	if (READ(task, signal, live.counter) != 0)
+	if (LOAD(task, signal, live.counter) != 0)
 		return 0; /* other threads go on */
 	tgid = task__current(&image);
 	MAP_DELETE(images, &tgid);
