@@ -306,7 +306,7 @@ def view(registry: Registry, kind: Entry) -> list[str]:
                 out.append(f"NULLIF(x.{name}, 0) AS {name}")
             else:
                 out.append(f"x.{name}")
-        joins.append("LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id)")
+        joins.append("LEFT JOIN main.process_images AS x USING (host_id, process_exec_id)")
     lines = [f"-- {kind['meaning']}", f"CREATE OR REPLACE VIEW hunt.{kind['name']} AS", "SELECT"]
     lines += [f"    {text}," for text in out]
     lines[-1] = lines[-1].rstrip(",")

@@ -9,6 +9,8 @@
 #define MAP_HASH(map, key_type, value_type, size) BPF_TABLE("hash", key_type, value_type, map, size)
 #define MAP_PERCPU_HASH(map, key_type, value_type, size) \
 	BPF_TABLE("percpu_hash", key_type, value_type, map, size)
+#define MAP_LRU_HASH(map, key_type, value_type, size) \
+	BPF_TABLE("lru_hash", key_type, value_type, map, size)
 #define MAP_ARRAY(map, value_type, size) BPF_TABLE("array", __u32, value_type, map, size)
 #define MAP_PERCPU_ARRAY(map, value_type, size) \
 	BPF_TABLE("percpu_array", __u32, value_type, map, size)

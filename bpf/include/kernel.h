@@ -147,6 +147,7 @@ struct cred {
 
 struct signal_struct {
 	struct atomic_counter live;
+	int nr_threads;
 	int group_exit_code;
 	__u64 utime;
 	__u64 stime;

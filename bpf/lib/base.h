@@ -49,8 +49,9 @@ static __always_inline void base__count(__u32 counter)
 {
 	__u64 *cell = MAP_LOOKUP(counters, &counter);
 
+	/* Atomic: softirq and preempting programs count on the same CPU. */
 	if (cell)
-		*cell += 1;
+		__sync_fetch_and_add(cell, 1);
 }
 
 /* The smaller of both, in a form whose range the verifier keeps: the compiler may otherwise test one copy

@@ -40,6 +40,13 @@
 		__type(key, key_type);                   \
 		__type(value, value_type);               \
 	} map SEC(".maps")
+#define MAP_LRU_HASH(map, key_type, value_type, size) \
+	struct {                                      \
+		__uint(type, BPF_MAP_TYPE_LRU_HASH);  \
+		__uint(max_entries, size);            \
+		__type(key, key_type);                \
+		__type(value, value_type);            \
+	} map SEC(".maps")
 #define MAP_ARRAY(map, value_type, size)          \
 	struct {                                  \
 		__uint(type, BPF_MAP_TYPE_ARRAY); \

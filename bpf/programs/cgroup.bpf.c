@@ -60,13 +60,17 @@ TRACEPOINT(cgroup_rmdir, handle_cgroup_rmdir, struct cgroup *cgroup, const char 
 TRACEPOINT(cgroup_attach_task, handle_cgroup_attach, struct cgroup *cgroup, const char *path,
 	   struct task_struct *task, bool threadgroup)
 {
+	bool leaves = !scope__cgroup(cgroup);
 	struct evt_cgroup *record;
 	__u32 tgid = READ(task, tgid);
 
 	if (!cgroup__is_v2(cgroup))
 		return 0;
-	if (!scope__cgroup(cgroup) && !MAP_LOOKUP(images, &tgid))
+	if (leaves && !MAP_LOOKUP(images, &tgid))
 		return 0;
+	/* Its end will not be seen: what stayed would be taken for the next process of that number. */
+	if (leaves)
+		MAP_DELETE(images, &tgid);
 	record = cgroup__reserve(cgroup, path, EVT_CGROUP_EVENTS_ATTACH);
 	if (!record)
 		return 0;

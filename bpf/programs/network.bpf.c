@@ -10,7 +10,6 @@
 
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
-#define TCP_SYN_RECV 3
 #define TCP_CLOSE 7
 
 /* Under the tracepoint plan: connects between the cgroup's hook and their result, by thread. */
@@ -106,11 +105,20 @@ static __always_inline bool network__read_address(struct endpoint *endpoint, voi
 
 /* ---- plan fentry ---- */
 
+#define EADDRNOTAVAIL 99
+#define ENOBUFS 105
+
+/* These two come after SYN_SENT: inet_sock_set_state has told that connect's end already. */
+static __always_inline bool network__told(int result)
+{
+	return result == -EADDRNOTAVAIL || result == -ENOBUFS;
+}
+
 static __always_inline int network__tcp_returned(void *address, int result)
 {
 	struct endpoint endpoint = {.protocol = IPPROTO_TCP};
 
-	if (result < 0 && network__read_address(&endpoint, address))
+	if (result < 0 && !network__told(result) && network__read_address(&endpoint, address))
 		sock__emit_endpoint(&endpoint, EVT_CONNECTIONS_CONNECTION_FAILED, -result);
 	return 0;
 }

@@ -17,6 +17,14 @@ MAP_RING(execs, RING_BYTES_EXECS);
 MAP_RING(exec_chunks, RING_BYTES_EXEC_CHUNKS);
 MAP_RING(processes, RING_BYTES_PROCESSES);
 
+struct ended_key {
+	__u64 start_ns;
+	__u64 tgid;
+};
+
+/* Ends of processes with several threads, so that each is told once; the oldest are forgotten. */
+MAP_LRU_HASH(ended, struct ended_key, __u32, 4096);
+
 /* Sends one piece of the arguments; false when it could not. `length` is at most a chunk. */
 static __always_inline bool exec__send_chunk(struct evt_exec *record, unsigned long start,
 					     __u32 index, __u64 length)
@@ -161,6 +169,20 @@ TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pi
 	return 0;
 }
 
+/* signal_struct has the threads that were released; this one and the leader are not yet. */
+static __always_inline void process__fill_times(struct evt_process *record,
+						struct task_struct *task)
+{
+	struct task_struct *leader = LOAD(task, group_leader);
+
+	record->user_ns = LOAD(task, signal, utime) + LOAD(task, utime);
+	record->system_ns = LOAD(task, signal, stime) + LOAD(task, stime);
+	if (LOAD(task, pid) != LOAD(leader, pid)) {
+		record->user_ns += LOAD(leader, utime);
+		record->system_ns += LOAD(leader, stime);
+	}
+}
+
 static __always_inline void process__emit(struct task_struct *task, struct image *image, __u32 tgid,
 					  __u8 kind, __u8 action)
 {
@@ -182,8 +204,7 @@ static __always_inline void process__emit(struct task_struct *task, struct image
 	record->system_ns = 0;
 	record->exit_code = 0;
 	if (kind == EVT_PROCESS_EXITS) {
-		record->user_ns = LOAD(task, signal, utime) + LOAD(task, utime);
-		record->system_ns = LOAD(task, signal, stime) + LOAD(task, stime);
+		process__fill_times(record, task);
 		record->exit_code = LOAD(task, signal, group_exit_code);
 		if (!record->exit_code)
 			record->exit_code = LOAD(task, exit_code);
@@ -209,9 +230,24 @@ TRACEPOINT(sched_process_fork, handle_fork, struct task_struct *parent, struct t
 	if (known)
 		image.exec_id = known->exec_id;
 	image.start_ns = LOAD(child, start_boottime);
-	task__remember(tgid, &image);
+	if (scope__cgroup(LOAD(child, cgroups, dfl_cgrp)))
+		task__remember(tgid, &image);
 	process__emit(child, &image, tgid, EVT_PROCESS_FORKS, EVT_PROCESS_FORKS_FORK);
 	return 0;
+}
+
+/* Several threads can pass here after the last of them was counted off: the first one tells the end. */
+static __always_inline bool process__is_last(struct task_struct *task, __u32 tgid)
+{
+	struct ended_key key = {.tgid = tgid};
+	__u32 one = 1;
+
+	if (LOAD(task, signal, live.counter) != 0)
+		return false; /* other threads go on */
+	if (LOAD(task, signal, nr_threads) == 1)
+		return true; /* no other thread is left that could come */
+	key.start_ns = LOAD(task, group_leader, start_boottime);
+	return MAP_INSERT(ended, &key, &one) == 0;
 }
 
 TRACEPOINT(sched_process_exit, handle_exit, struct task_struct *task)
@@ -221,9 +257,10 @@ TRACEPOINT(sched_process_exit, handle_exit, struct task_struct *task)
 
 	if (!scope__current())
 		return 0;
-	if (LOAD(task, signal, live.counter) != 0)
-		return 0; /* other threads go on */
-	tgid = task__current(&image);
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (!process__is_last(task, tgid))
+		return 0;
+	task__current(&image);
 	MAP_DELETE(images, &tgid);
 	process__emit(task, &image, tgid, EVT_PROCESS_EXITS, EVT_PROCESS_EXITS_EXIT);
 	return 0;

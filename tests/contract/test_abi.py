@@ -82,6 +82,7 @@ def test_aggregates_and_tables_have_the_layout_that_the_sensor_reads(
         "gpu_cell": kernel._CELL_VALUE_DTYPE,
         "owner": kernel._OWNER,
         "image": kernel._IMAGE,
+        "gpu_seen_key": kernel._SEEN_KEY_DTYPE,
     }
     for name, dtype in pairs.items():
         assert types[name]["size"] == dtype.itemsize, name

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+from limes.sensor.bpf import kernel, syscall
 from limes.v1 import schema
 from worlds import World
 
@@ -28,8 +30,13 @@ def test_calls_are_counted_by_process_device_and_command(world: World, node: Pat
     assert set(cells["device"]) == {world.device[0] << 20 | world.device[1]}
     assert len(set(cells["tgid"])) == 2
     assert (cells["first_ns"] < cells["last_ns"]).all()
-    world.source.delete_gpu_cells(cells[:3])
-    assert len(world.source.gpu_cells()) == 1
+    seen = world.source._attachment.map_fd("gpu_seen")
+    assert len(syscall.lookup_all(seen, kernel._SEEN_KEY_DTYPE, np.dtype("<u4"))[0]) == 2
+    first = cells["tgid"] == cells["tgid"][0]
+    world.source.delete_gpu_cells(cells[first])
+    assert len(world.source.gpu_cells()) == 2
+    (left,) = syscall.lookup_all(seen, kernel._SEEN_KEY_DTYPE, np.dtype("<u4"))[0]
+    assert left["tgid"] != cells["tgid"][0]
 
 
 def test_the_first_call_of_a_process_is_told_at_once(world: World, node: Path) -> None:

@@ -128,6 +128,17 @@ def image_of(world: World, tgid: int) -> int:
     return int(value["exec_id"][0])
 
 
+def test_a_process_that_leaves_the_scope_is_forgotten(libbpf_world: World) -> None:
+    """What runs outside is not watched to its end, so its pid must not keep its image."""
+    with libbpf_world.running("print('up', flush=True); input()") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        assert image_of(libbpf_world, process.pid) != 0
+        (libbpf_world.cgroup.parent / "cgroup.procs").write_text(str(process.pid))
+        with pytest.raises(FileNotFoundError):
+            image_of(libbpf_world, process.pid)
+
+
 def test_seeding_fills_what_is_unknown_and_overwrites_nothing(libbpf_world: World) -> None:
     """A process noted without an image gets one; an image the kernel minted stays."""
     with libbpf_world.running("print('up', flush=True); input()") as process:

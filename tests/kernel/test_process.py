@@ -111,6 +111,26 @@ def test_forks_and_exits_are_counted_exactly(world: World) -> None:
     assert set(forks["tgid"]) < set(exits["tgid"])
 
 
+def test_a_process_with_threads_ends_once_with_its_whole_cpu_time(world: World) -> None:
+    """150 processes whose threads end together give 150 exits, each with the time it burned."""
+    code = (
+        "import os, sys, threading, time\n"
+        "for n in range(150):\n"
+        "    if os.fork() == 0:\n"
+        "        for _ in range(6): threading.Thread(target=time.sleep, args=(9,)).start()\n"
+        "        end = time.process_time() + 0.02\n"
+        "        while time.process_time() < end: pass\n"
+        "        os._exit(3)\n"
+        "    os.wait()\n"
+    )
+    world.python(code)
+    exits = world.events("process_exits")
+    children = exits[exits["exit_code"] >> 8 == 3]
+    assert len(children) == len(set(children["tgid"])) == 150
+    assert (children["exec_id"] != 0).all()
+    assert np.median(children["user_ns"] + children["system_ns"]) >= 12_000_000
+
+
 def test_a_signal_that_ends_a_process_is_told(world: World) -> None:
     """The wait status of a killed child holds the signal."""
     world.python(

@@ -29,17 +29,32 @@ OPERATIONS = {
 ROUNDS = 3
 
 
-def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
+def on_cpu(pid: int) -> int:
+    """Nanoseconds that all threads of a process have run: instructions, under -icount."""
+    found = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += int((task / "schedstat").read_text().split()[0])
+        except FileNotFoundError:  # a thread that has just ended
+            continue
+    return found
+
+
+def measure(rounds: int, **processes: int) -> dict[str, list[dict[str, float]]]:
+    """What `load` prints for each operation, and what the named processes ran meanwhile."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in OPERATIONS}
     for _ in range(rounds):
         for name, count in OPERATIONS.items():
+            before = {who: on_cpu(pid) for who, pid in processes.items()}
             done = subprocess.run(
                 ["/root/load", name, str(count), str(NODE)],
                 check=True,
                 capture_output=True,
                 text=True,
             )
-            found[name].append(json.loads(done.stdout))
+            row = json.loads(done.stdout)
+            row |= {who: (on_cpu(pid) - before[who]) / count for who, pid in processes.items()}
+            found[name].append(row)
     return found
 
 
@@ -89,7 +104,7 @@ def main(loader: str, plan: str) -> None:
     )
     sensor = start_sensor(loader, plan)
     measure(1)  # a first round fills caches and tables
-    results["with"] = measure(ROUNDS)
+    results["with"] = measure(ROUNDS, sensor=sensor, sink=sink.pid)
     stop(sensor)
     results["after"] = measure(1)
     deadline = time.monotonic() + 60

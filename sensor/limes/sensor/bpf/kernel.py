@@ -28,6 +28,8 @@ from limes.v1 import schema
 _CELL_MAP, _CELL_KEY, _CELL_VALUE = schema.CELLS["gpu"]
 _CELL_KEY_DTYPE: Final = np.dtype(_CELL_KEY)
 _CELL_VALUE_DTYPE: Final = np.dtype(_CELL_VALUE)
+# struct gpu_seen_key of bpf/programs/gpu.bpf.c
+_SEEN_KEY_DTYPE: Final = np.dtype([("start_ns", "<u8"), ("tgid", "<u4"), ("device", "<u4")])
 _IMAGE: Final = np.dtype([("exec_id", "<u8"), ("start_ns", "<u8")])
 # struct owner of bpf/lib/sock.h
 _OWNER: Final = np.dtype(
@@ -138,14 +140,17 @@ class KernelSource:
         return cells
 
     def delete_gpu_cells(self, cells: Records) -> None:
-        """Removes the cells with these keys."""
-        descriptor = self._attachment.map_fd(_CELL_MAP)
-        keys = np.zeros(len(cells), _CELL_KEY_DTYPE)
+        """Removes the cells with these keys, and that their processes were seen on the devices."""
+        keys, seen = np.zeros(len(cells), _CELL_KEY_DTYPE), np.zeros(len(cells), _SEEN_KEY_DTYPE)
         for name in _CELL_KEY_DTYPE.names or ():
             keys[name] = cells[name]
-        for index in range(len(keys)):
-            with contextlib.suppress(FileNotFoundError):
-                syscall.delete(descriptor, keys[index : index + 1])
+        for name in _SEEN_KEY_DTYPE.names or ():
+            seen[name] = cells[name]
+        for table, rows in ((_CELL_MAP, keys), ("gpu_seen", np.unique(seen))):
+            descriptor = self._attachment.map_fd(table)
+            for index in range(len(rows)):
+                with contextlib.suppress(FileNotFoundError):
+                    syscall.delete(descriptor, rows[index : index + 1])
 
     def counters(self) -> U64s:
         """Loss counters so far, summed over the CPUs, by schema.COUNTERS number."""

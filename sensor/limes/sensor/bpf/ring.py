@@ -61,11 +61,6 @@ class Ring:
         with self._fence:
             self._consumer[0] = self._pending
 
-    @property
-    def waiting(self) -> int:
-        """Bytes between the consumer and the producer."""
-        return int(self._producer[0]) - int(self._consumer[0])
-
     def close(self) -> None:
         """Unmaps the ring; views that are still held make this wait for them to go."""
         del self._consumer, self._producer

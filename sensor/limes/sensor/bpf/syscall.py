@@ -72,10 +72,13 @@ def _bpf(command: int, attributes: ctypes.Structure) -> int:
     return result
 
 
-def possible_cpus() -> int:
-    """Number of CPUs the kernel lays out per-CPU values for."""
-    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
-    return int(text.rpartition(",")[2].rpartition("-")[2]) + 1
+def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """Number of CPUs the kernel lays out per-CPU values for: the possible ones, packed."""
+    total = 0
+    for part in path.read_text(encoding="ascii").strip().split(","):
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return total
 
 
 def _address(array: npt.NDArray[Any]) -> int:
