@@ -61,6 +61,9 @@ WITH peers AS (
     WHERE
         TRUE
         AND NOT ip_is_loopback(s.destination_ip_value) -- key: a peer is another host
+        AND s.event_action IN ( -- key begin: a connect that failed is no peer
+            'connection_established', 'connection_progress'
+        ) -- key end
         AND NOT policy_allows( -- key begin: git over ssh to a listed forge is quiet
             s.job_class, s.destination_ip_value, s.destination_port, s.process_executable
         ) -- key end
