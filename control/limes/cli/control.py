@@ -20,6 +20,7 @@ def serve(
         ),
     ] = None,
     policy: options.Policy = None,
+    packs: options.Packs = None,
     log_level: options.LogLevel = None,
 ) -> None:
     """Store what sensors send, run rules on it and answer hunts.
@@ -34,6 +35,7 @@ def serve(
         "state": state,
         "listen": listen,
         "policy": policy,
+        "packs": [str(pack) for pack in packs] if packs else None,
         "log_level": log_level,
     }
     raise typer.Exit(run(load_config(config, settings)))

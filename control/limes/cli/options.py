@@ -79,6 +79,14 @@ SyscallHooks = Annotated[
         help="Allow hooks on every system call, where GPU calls are seen by no other.",
     ),
 ]
+Packs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pack",
+        metavar="DIR",
+        help="Folder of a rule pack; repeatable. Default: those that come along.",
+    ),
+]
 Record = Annotated[
     Path | None,
     typer.Option("--record", metavar="FILE", help="Record the kernel's records into this file."),

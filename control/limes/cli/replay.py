@@ -20,6 +20,7 @@ def replay(
         typer.Argument(metavar="FILE", help="Made by --record. Default: a drill that comes along."),
     ] = None,
     policy: options.Policy = None,
+    packs: options.Packs = None,
     as_json: options.AsJson = False,
     state: Annotated[
         Path | None,
@@ -43,6 +44,7 @@ def replay(
                 state=state or Path(mkdtemp(prefix="limes-replay-")),
                 listen=None,
                 policy=policy,
+                packs=tuple(packs or ()),
                 sensor=SensorOptions(replay=file, host_id=sample.HOST),
                 drill=False,
                 seed=None,

@@ -1,6 +1,5 @@
 """`limes rules`: the rules that are loaded, and the proof that they work."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,19 +9,10 @@ from limes.cli.output import Form
 
 app = group("rules", "Read, check and prove rules.")
 
-Packs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--pack",
-        metavar="DIR",
-        help="Folder of a pack; repeatable. Default: those that come along.",
-    ),
-]
-
 
 @command(app, "list", "limes rules list")
 def list_(
-    packs: Packs = None,
+    packs: options.Packs = None,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
 ) -> None:
@@ -35,7 +25,7 @@ def list_(
 
 @command(app, "lint", "limes rules lint --json")
 def lint(
-    packs: Packs = None,
+    packs: options.Packs = None,
     lock: Annotated[
         bool, typer.Option("--lock", help="Write versions.lock first, for what is there now.")
     ] = False,
@@ -55,7 +45,7 @@ def lint(
 @command(app, "test", "limes rules test cloud_metadata_access")
 def test_(
     names: Annotated[list[str] | None, typer.Argument(metavar="RULE", help="Default: all.")] = None,
-    packs: Packs = None,
+    packs: options.Packs = None,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
 ) -> None:

@@ -27,6 +27,7 @@ class UpOptions:
     state: Path
     listen: str | None
     policy: Path | None
+    packs: tuple[Path, ...]
     sensor: SensorOptions
     drill: bool
     seed: int | None
@@ -87,7 +88,13 @@ def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
 
 
 def _session(options: UpOptions, reporter: Reporter, policy: Path | None) -> Session:
-    return Session(options.state, reporter, listen=options.listen, policy=policy)
+    return Session(
+        options.state,
+        reporter,
+        listen=options.listen,
+        policy=policy,
+        packs=options.packs,
+    )
 
 
 def _sensor_options(wanted: SensorOptions, world: DrillWorld) -> SensorOptions:

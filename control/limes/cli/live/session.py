@@ -91,12 +91,19 @@ class Session:
     """Control plane and sensor, running; a context manager that stops both in order."""
 
     def __init__(
-        self, state: Path, reporter: Reporter, *, listen: str | None, policy: Path | None
+        self,
+        state: Path,
+        reporter: Reporter,
+        *,
+        listen: str | None,
+        policy: Path | None,
+        packs: Sequence[Path] = (),
     ) -> None:
         self._state = state
         self._reporter = reporter
         self._listen = listen
         self._policy = policy
+        self._packs = packs
         self._stack = ExitStack()
         self.address = ""
         self.database = ""
@@ -176,6 +183,8 @@ class Session:
         flags = ["--state", str(self._state), "--listen", listen]
         if self._policy is not None:
             flags += ["--policy", str(self._policy)]
+        for pack in self._packs:
+            flags += ["--pack", str(pack)]
         self.control = self._stack.enter_context(
             self._child("control", ["control", "serve", *flags], {})
         )

@@ -123,7 +123,7 @@ def drawn(alert: pb.Alert, width: int, shorten: Shorten = str) -> Text:
     where = f" on {safe(alert.host_id)} at {moment(_utc(alert.event_time))} UTC"
     lines.append(Text.assemble((safe(alert.cgroup_path), "cyan"), where))
     lines += tree(alert.process_tree, room, shorten)
-    lines.append(Text(" · ".join(_facts(alert)), "dim"))
+    lines += [Text(part, "dim") for part in folded(" · ".join(_facts(alert)), room, 3)]
     return Text(f"\n{INDENT}").join(line for each in lines for line in each.split("\n"))
 
 

@@ -4,7 +4,7 @@ Invariant: a pack that cannot be read is an error, never an empty list.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from limes.cli.errors import UsageError
 from limes.cli.output import Form, console, note, show
 from limes.cli.show.text import plural
 from limes.control import log
-from limes.control.rules.cases import CaseResult, run_cases
+from limes.control.rules.cases import CaseResult, play_cases
 from limes.control.rules.lint import lint_folder
 from limes.control.rules.load import as_plain, load_pack, read_pack, shipped_packs
 from limes.control.rules.lock import write_lock
@@ -71,13 +71,7 @@ def show_test(folders: Sequence[Path] | None, names: Sequence[str], form: Form) 
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise UsageError(f"There is no rule {', '.join(unknown)}. Rules: {', '.join(known)}.")
-    results = [
-        result
-        for pack in packs
-        for rule in pack.rules
-        if not names or rule.name in names
-        for result in _run(pack, rule.name)
-    ]
+    results = [result for pack in packs for result in _run(pack, names)]
     failed = [result for result in results if not result.passed]
     if form is Form.TABLE:
         _show_summary(results)
@@ -99,15 +93,17 @@ def show_test(folders: Sequence[Path] | None, names: Sequence[str], form: Form) 
     return not failed
 
 
-def _run(pack: Pack, rule: str) -> list[CaseResult]:
-    """Run the cases of one rule, with a sign of life on the terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+def _run(pack: Pack, names: Sequence[str]) -> Iterator[CaseResult]:
+    """Yield the results of the cases; a terminal shows meanwhile where they are."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed} runs, {task.description}"))
     screen = console(sys.stderr)
     with Progress(
         *columns, console=screen, transient=True, disable=not screen.is_terminal
     ) as progress:
-        progress.add_task(f"Cases of {rule}")
-        return run_cases(pack, only=[rule])
+        task = progress.add_task(pack.name)
+        for result in play_cases(pack, only=names):
+            progress.update(task, advance=1, description=f"{result.rule}: {result.case}")
+            yield result
 
 
 def _show_summary(results: Sequence[CaseResult]) -> None:
