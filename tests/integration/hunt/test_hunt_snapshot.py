@@ -62,7 +62,14 @@ def test_rows_are_those_of_the_store(played: World, snapshot: Snapshot) -> None:
         for kind in schema.KINDS:
             sql = f"FROM hunt.{kind} ORDER BY event_seq"
             assert ask(snapshot, sql) == cursor.execute(sql).fetchall()
-        for table in ("policy_allow", "policy_internal", "alerts", "cgroups", "sensors"):
+        for table in (
+            "policy_allow",
+            "policy_internal",
+            "alerts",
+            "cgroups",
+            "process_images",
+            "sensors",
+        ):
             sql = f"FROM {table} ORDER BY ALL"
             assert ask(snapshot, sql) == cursor.execute(sql).fetchall() != []
 

@@ -270,6 +270,35 @@ def test_cgroups_are_kept_by_id_with_their_first_path(store: Store) -> None:
     assert rows(store, "SELECT count(*) FROM hunt.cgroup_events") == [(4,)]
 
 
+def test_an_image_told_again_multiplies_no_event(store: Store) -> None:
+    """Whatever a sensor repeats, each event is one row of its view, with the first image told."""
+    peer = Told()
+    execs = events("process_execs", 1, 4, process_exec_id=[7, 7, 0, 0], process_name=list("abcd"))
+    again = events("process_execs", 5, 2, process_exec_id=7, process_name="z")
+    events_of_it = events("connections", 7, 3, process_exec_id=[7, 7, 0])
+    entries = [
+        Batch(
+            source=SOURCE,
+            peer=peer,
+            first_seq=first,
+            last_seq=first + table.num_rows - 1,
+            kind=kind,
+            table=table,
+            size=0,
+        )
+        for kind, first, table in (
+            ("process_execs", 1, execs),
+            ("process_execs", 5, again),
+            ("connections", 7, events_of_it),
+        )
+    ]
+    commit_all(store, *entries, group_rows=4)
+    assert store.last_ingest_id() > 1
+    found = rows(store, "SELECT event_seq, process_name FROM hunt.connections ORDER BY 1")
+    assert found == [(7, "a"), (8, "a"), (9, None)]
+    assert rows(store, "SELECT count(*) FROM hunt.process_execs") == [(6,)]
+
+
 def test_a_sensor_is_known_once_it_said_hello(store: Store) -> None:
     """A start of a sensor has one row, however often it connects."""
     hello = Hello(source=SOURCE, sensor_version="1", kernel_release="6.1", abi_version=1)

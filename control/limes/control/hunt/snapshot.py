@@ -33,6 +33,7 @@ COPY_THREADS: Final = 2
 # Integers of 128 bits, which DuckDB hands to Arrow as decimals of 38 digits, modulo 2^127.
 WIDE: Final = frozenset({"HUGEINT", "UHUGEINT"})
 BOUNDED: Final = (*schema.KINDS, "batch_log")
+IMAGES: Final = "process_images"  # those of the rows that are kept
 REST: Final = 3.0
 ANCESTORS: Final = 64  # rounds in which images named by images are fetched
 
@@ -204,12 +205,18 @@ def copy_tables(
     """Fill the tables of `target`; returns the number of rows of each in `source`."""
     counts = {}
     for (table,) in target.execute(query("tables")).fetchall():
+        if table == IMAGES:
+            continue
         rows = source.table(table)
         counts[table] = count(rows)
         if table in BOUNDED:
             rows = newest(rows, config, now)
         insert(target, table, rows)
     add_images(source, target)
+    source.register("kept", target.execute(query("kept_images")).to_arrow_table())
+    found = source.execute(query("named_images")).to_arrow_reader(COPY_ROWS)
+    target.from_arrow(found).insert_into(IMAGES)
+    source.unregister("kept")
     return counts
 
 

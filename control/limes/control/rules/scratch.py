@@ -9,9 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pyarrow as pa
 from limes.control.rules.given import Event
-from limes.control.store import query, rows
+from limes.control.store import dimensions, query, rows
 from limes.control.store.connection import open_store
 from limes.control.store.entries import Batch
 from limes.v1 import schema
@@ -75,16 +74,9 @@ class Scratch:
         for kind, table in tables.items():
             self._cursor.from_arrow(table).insert_into(kind)
         self._cursor.from_arrow(rows.batch_log(stamp, batches)).insert_into("batch_log")
-        self._name_cgroups(tables.get("cgroup_events"))
+        dimensions.keep(self._cursor, tables)
         self._cursor.commit()
         return stamp.ingest_id
-
-    def _name_cgroups(self, table: pa.Table | None) -> None:
-        if table is None:
-            return
-        self._cursor.register("new_cgroup_events", table)
-        self._cursor.execute(query.text("insert_cgroups"))
-        self._cursor.unregister("new_cgroup_events")
 
 
 def _batch(event: Event) -> Batch:

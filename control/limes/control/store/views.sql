@@ -64,7 +64,7 @@ SELECT
     x.user_id
 FROM main.process_forks AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
+LEFT JOIN main.process_images AS x USING (host_id, process_exec_id);
 
 -- The last thread of a process ended.
 CREATE OR REPLACE VIEW hunt.process_exits AS
@@ -96,7 +96,7 @@ SELECT
     x.user_id
 FROM main.process_exits AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
+LEFT JOIN main.process_images AS x USING (host_id, process_exec_id);
 
 -- A step in the life of an outgoing TCP or connected UDP socket: attempt, result, progress, close.
 CREATE OR REPLACE VIEW hunt.connections AS
@@ -137,7 +137,7 @@ SELECT
     x.user_id
 FROM main.connections AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
+LEFT JOIN main.process_images AS x USING (host_id, process_exec_id);
 
 -- A change of state at a GPU device node.
 CREATE OR REPLACE VIEW hunt.gpu_events AS
@@ -169,7 +169,7 @@ SELECT
     x.user_id
 FROM main.gpu_events AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
+LEFT JOIN main.process_images AS x USING (host_id, process_exec_id);
 
 -- Calls on a GPU device node since the last row of the same process, device and command; drained every 2 s.
 CREATE OR REPLACE VIEW hunt.gpu_activity AS
@@ -204,7 +204,7 @@ SELECT
     x.user_id
 FROM main.gpu_activity AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
+LEFT JOIN main.process_images AS x USING (host_id, process_exec_id);
 
 -- A cgroup was made, removed or first seen, or a process was moved into one; cgroup_id is the target.
 CREATE OR REPLACE VIEW hunt.cgroup_events AS
@@ -242,7 +242,7 @@ SELECT
     x.user_id
 FROM main.cgroup_events AS e
 LEFT JOIN main.cgroups AS g USING (host_id, boot_id, cgroup_id)
-LEFT JOIN main.process_execs AS x USING (host_id, process_exec_id);
+LEFT JOIN main.process_images AS x USING (host_id, process_exec_id);
 
 -- How the sensor itself is, every 5 s.
 CREATE OR REPLACE VIEW hunt.sensor_health AS

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import structlog
 from limes.control.errors import StoreError
-from limes.control.store import query, rows
+from limes.control.store import dimensions, query, rows
 from limes.control.store.connection import Store
 from limes.control.store.entries import (
     Batch,
@@ -263,17 +263,14 @@ class Writer:
             )
 
     def _insert(self, group: Group, now: datetime) -> Commit:
-        """Insert the group's rows by kind, its losses, its log and its cgroups."""
+        """Insert the group's rows by kind, its losses, its log, its cgroups and images."""
         stamp = rows.Stamp(ingest_id=self._ingest_id + 1, event_ingested=now)
         tables = rows.event_tables(stamp, group.batches, group.missing)
         for kind, table in tables.items():
             self._connection.from_arrow(table).insert_into(kind)
         log = rows.batch_log(stamp, [*group.batches, *group.missing])
         self._connection.from_arrow(log).insert_into("batch_log")
-        if "cgroup_events" in tables:
-            self._connection.register("new_cgroup_events", tables["cgroup_events"])
-            self._connection.execute(query.text("insert_cgroups"))
-            self._connection.unregister("new_cgroup_events")
+        dimensions.keep(self._connection, tables)
         return Commit(ingest_id=stamp.ingest_id, event_ingested=now, tables=tables)
 
     def _tell(self, group: Group, commit: Commit | None) -> None:

@@ -1,4 +1,4 @@
--- What ingest keeps beside the events: the log of batches, the sensors, the cgroups.
+-- What ingest keeps beside the events: the log of batches, the sensors, the cgroups, the images.
 
 -- Rules and hunts read this schema only.
 CREATE SCHEMA hunt;
@@ -46,4 +46,18 @@ CREATE TABLE cgroups (
     systemd_unit VARCHAR NOT NULL,
     first_seen TIMESTAMP NOT NULL,
     PRIMARY KEY (host_id, boot_id, cgroup_id)
+);
+
+-- One row for each program image a sensor named: what a process_exec_id stands for. The first exec
+-- stays, so that no sensor can make the views repeat an event by telling an image twice.
+CREATE TABLE process_images (
+    host_id VARCHAR NOT NULL,
+    process_exec_id UBIGINT NOT NULL,
+    process_parent_entity_id UBIGINT NOT NULL,
+    process_parent_exec_id UBIGINT NOT NULL,
+    process_name VARCHAR NOT NULL,
+    process_executable VARCHAR NOT NULL,
+    process_args VARCHAR NOT NULL,
+    user_id UINTEGER NOT NULL,
+    PRIMARY KEY (host_id, process_exec_id)
 );
