@@ -56,6 +56,18 @@ def test_first_events_after_a_quiet_spell_go_at_once_and_then_at_the_interval(
     assert len(rig.rows("process_execs")) == 4
 
 
+def test_under_load_the_interval_is_longer(new_rig: MakeRig, make: Any) -> None:
+    """A flush costs the same for few rows as for many: with 500 waiting it may wait 500 ms."""
+    rig = new_rig(*({"connection": make.records("connection", 300)} for _ in range(9)))
+    rig.step()
+    rig.sent()
+    for _ in range(4):
+        rig.step(120)
+        assert rig.sent() == []
+    rig.step(120)
+    assert len(rig.rows("connections")) == 1500
+
+
 def test_many_rows_are_flushed_before_the_interval(new_rig: MakeRig, make: Any) -> None:
     """The row limit flushes whatever the time."""
     rig = new_rig(
