@@ -470,3 +470,20 @@ def test_fault_of_the_publisher_ends_the_sensor_instead_of_filling_the_spool(
     assert isinstance(publisher.failure, ZeroDivisionError)
     publisher.stop()
     sensor.spool.close()
+
+
+def test_fault_of_the_sending_side_ends_the_sensor_too(
+    tmp_path: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is open and sends nothing would look like a quiet host."""
+    told = threading.Event()
+    sensor = Sensor(tmp_path / "spool", control)
+    publisher = Publisher(sensor.spool, sensor.endpoint, host_id="gpu-07")
+    monkeypatch.setattr(sensor.spool.live, "take", lambda next_seq: 1 / 0)
+    publisher.start(on_failure=told.set)
+    control.accept().settings()
+    assert told.wait(DEADLINE)
+    assert isinstance(publisher.failure, ZeroDivisionError)
+    assert not publisher.connected
+    publisher.stop()
+    sensor.spool.close()

@@ -9,6 +9,7 @@ when idle); with the drain it shares only the spool.
 
 import asyncio
 import contextlib
+import functools
 import platform
 import random
 import sys
@@ -148,6 +149,17 @@ def _message(item: Entry | Hole) -> pb.StreamRequest:
     return pb.StreamRequest(batch=batch)
 
 
+def _fault(task: asyncio.Task[None]) -> BaseException | None:
+    """What ended a task, when that was an error."""
+    return task.exception() if task.done() and not task.cancelled() else None
+
+
+def _end_with(call: Any, sender: asyncio.Task[None]) -> None:
+    """Ends the call when the sender failed: the reading side would wait for ever."""
+    if _fault(sender) is not None:
+        call.cancel()
+
+
 class Publisher:
     """The thread that keeps a stream to the control plane open and feeds it from the spool."""
 
@@ -263,6 +275,7 @@ class Publisher:
                     settled = True
                     self._connected(epoch, feed)
                     sender = asyncio.create_task(self._send(call, feed))
+                    sender.add_done_callback(functools.partial(_end_with, call))
                 epoch.maintain()
                 if epoch is not self._spool.live and epoch.drained:
                     await call.done_writing()
@@ -274,6 +287,10 @@ class Publisher:
         except TransportError as error:
             self.failures += 1
             self._say_once(REFUSED, str(error))
+        except asyncio.CancelledError:
+            if sender is not None and (fault := _fault(sender)) is not None:
+                raise fault from None
+            raise
         finally:
             self.connected = False
             self._feed = None

@@ -172,7 +172,7 @@ class Reader:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self.origin = self._origin()
-        except ValueError:
+        except (OSError, ValueError):
             os.close(self._file)
             raise
         self._at = _HEADER.size

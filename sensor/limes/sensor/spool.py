@@ -254,19 +254,19 @@ class EpochSpool:
 
     def _read(self, path: Path, next_seq: int) -> tuple[Entry | Damage | None, bool]:
         """What the segment has at or after this number, and whether some of it was unreadable."""
-        found = None
-        if self._reader is not None and self._reader.path == path:
-            found = self._seek(self._reader, next_seq)
-            if found is not None and found.first_seq <= next_seq:
-                return found, False
-        # After a rewind the reader stands too far on: begin the file anew.
-        self._close_reader()
         try:
+            if self._reader is not None and self._reader.path == path:
+                found = self._seek(self._reader, next_seq)
+                if found is not None and found.first_seq <= next_seq:
+                    return found, False
+            # After a rewind the reader stands too far on: begin the file anew.
+            self._close_reader()
             self._reader = segments.Reader(path)
+            found = self._seek(self._reader, next_seq)
         except (OSError, ValueError) as error:
             log.warning("spool.segment_unreadable", path=str(path), error=str(error))
+            self._close_reader()
             return None, True
-        found = self._seek(self._reader, next_seq)
         # A file that ends before the number it should have was cut.
         return found, found is None or self._reader.damaged
 
@@ -400,8 +400,13 @@ class EpochSpool:
 def _last_of(reader: segments.Reader) -> int:
     """Last number of a segment, from its records' headers."""
     last = 0
-    while (found := reader.next(payload=False)) is not None:
-        last = max(last, found.last_seq)
+    try:
+        while (found := reader.next(payload=False)) is not None:
+            last = max(last, found.last_seq)
+    except (
+        OSError
+    ) as error:  # what comes behind it is missing, and found to be when it is asked for
+        log.warning("spool.segment_unreadable", path=str(reader.path), error=str(error))
     return last
 
 

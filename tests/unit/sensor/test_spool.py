@@ -210,6 +210,43 @@ def test_deleted_segment_becomes_a_hole(epoch: EpochSpool) -> None:
     assert drain(epoch)[0] == Hole(1, int(second.split(".")[0]) - 1, spool.SPOOL_CORRUPT)
 
 
+def refuse_reads(monkeypatch: pytest.MonkeyPatch, start: int) -> None:
+    """Makes reads at this offset or behind it fail as those of a broken disk do."""
+    real = os.pread
+
+    def pread(file: int, count: int, offset: int) -> bytes:
+        if offset >= start:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(file, count, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+
+
+@pytest.mark.parametrize("start", [0, 2000])
+def test_disk_that_cannot_be_read_makes_holes(
+    epoch: EpochSpool, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    """What can be read is sent, and the rest is declared as damage, to the last number."""
+    entries = fill(epoch, 40)
+    refuse_reads(monkeypatch, start)
+    items = drain(epoch)
+    assert items[-1].last_seq == 400
+    holes = [item for item in items if isinstance(item, Hole)]
+    assert {hole.cause for hole in holes} == {spool.SPOOL_CORRUPT}
+    assert [item for item in items if item not in holes] == [e for e in entries if e in items]
+
+
+def test_disk_that_cannot_be_read_stops_no_start(
+    epoch: EpochSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier start left is taken as far as the disk gives it."""
+    fill(epoch, 5)
+    refuse_reads(monkeypatch, 1000)
+    again = EpochSpool.reopen(epoch.folder, segment_bytes=SEGMENT)
+    assert again is not None
+    assert 0 < again.last_seq < 50
+
+
 class Full:
     """Makes every write fail with an error of the disk while `on` is set."""
 
