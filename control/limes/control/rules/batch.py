@@ -43,9 +43,11 @@ class Held:
 class Content:
     """What is at work: per kind the time of its oldest event, for kinds that have rows.
 
-    `present` names every kind the commits stored, also those that nobody asked for.
+    `present` names every kind the commits stored, also those that nobody asked for. `before` is the
+    commit before the oldest one that rows at work, or rows that wait, may be of.
     """
 
+    before: int = 0
     present: frozenset[str] = frozenset()
     oldest: dict[str, datetime] = field(default_factory=dict)
 
@@ -81,7 +83,8 @@ class MicroBatch:
         present = self._present(after, until)
         wanted = kinds & (present | self.held.keys())
         self.clear(keep=wanted)
-        content = Content(present=present)
+        before = [held.first_ingest_id - 1 for kind, held in self.held.items() if kind in wanted]
+        content = Content(before=min([after, *before]), present=present)
         for kind in wanted:
             self._filled.add(kind)
             self._run("new_rows", kind, after, until)
@@ -99,6 +102,12 @@ class MicroBatch:
         self._cursor.execute(query.text("new_signals_fill"), [after, until])
         oldest = self._one("new_rows_oldest", SIGNALS)[0]
         return Content() if oldest is None else Content(oldest={SIGNALS: oldest})
+
+    def forget(self, *, keep: frozenset[str]) -> None:
+        """Let no row wait any more that is of a kind not in `keep`."""
+        for kind in self.held.keys() - keep:
+            del self.held[kind]
+            self._run("held_empty", kind)
 
     def clear(self, *, keep: frozenset[str] = frozenset()) -> None:
         """Leave no row at work, but in the tables that the caller makes anew.

@@ -137,17 +137,18 @@ class Engine:
         """Run the rules on all commits up to `until`; with `flush`, on rows held back too."""
         began = self._clock()
         self._catch_up(began)
-        while self._position < until or self._due(began, flush=flush):
+        while True:
             after = self._position
-            upper = max(after, min(after + CHUNK, until))
             states = [s for s in self._on_events if s.watermark == after and s.status != FAILING]
+            kinds = frozenset(kind for state in states for kind in state.rule.kinds)
+            # Rules that failed went back to before the rows that waited for them alone.
+            self._batch.forget(keep=kinds)
+            if after >= until and not self._due(began, flush=flush):
+                break
+            upper = max(after, min(after + CHUNK, until))
             now = float("inf") if flush else self._clock()
             content = self._batch.fill(
-                after,
-                upper,
-                frozenset(kind for state in states for kind in state.rule.kinds),
-                now=now,
-                hold_until=now + self._limits.hold,
+                after, upper, kinds, now=now, hold_until=now + self._limits.hold
             )
             self._position = upper
             self._pass(states, content, after, upper)
@@ -192,7 +193,9 @@ class Engine:
         done: list[RuleState] = []
         for state in states:
             found = self._run_rule(state, content)
-            if found is not None:
+            if found is None:
+                state.watermark = min(state.watermark, content.before)
+            else:
                 hits += [(state.rule, hit) for hit in found]
                 done.append(state)
         for state in done:
@@ -205,11 +208,12 @@ class Engine:
         """Return the hits of one rule; None when it failed, which is logged once."""
         rule = state.rule
         times = [content.oldest[kind] for kind in rule.kinds if kind in content.oldest]
-        if not times:
+        if not times and state.status != FAILING:  # one that failed shows that it runs again
             return []
-        start = min(times) - timedelta(seconds=rule.window)
         try:
-            self._cursor.execute(query.text("set_window_start"), [start])
+            if times:
+                start = min(times) - timedelta(seconds=rule.window)
+                self._cursor.execute(query.text("set_window_start"), [start])
             with self._watchdog.limit(self._limits.rule):
                 hits = run_rule(self._cursor, rule)
         except (duckdb.FatalException, duckdb.ConnectionException):

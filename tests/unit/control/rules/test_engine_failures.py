@@ -1,0 +1,110 @@
+"""Rules that fail while rows wait: the engine goes on, and no row is lost to them."""
+
+from limes.control.rules.engine import Engine
+from limes.control.rules.scratch import Scratch
+from structlog.testing import capture_logs
+
+from .conftest import MakeRule, made, program
+from .test_engine import CONNECTED, Clock, alerts_of
+
+ON_443 = CONNECTED.replace(
+    "process_executable ||",
+    "CASE WHEN destination_port = 443 AND getvariable('broken') THEN error('443') ELSE '' END ||"
+    " process_executable ||",
+)
+
+
+def connection(exec_id: int, port: int) -> dict[str, object]:
+    row = {"process_exec_id": exec_id, "destination_ip": "203.0.113.4", "destination_port": port}
+    return {"connections": {**row, "cgroup_path": "/jobs/job_2"}}
+
+
+def break_rule(engine: Engine, *, broken: bool) -> None:
+    engine._cursor.execute("SET VARIABLE broken = ?", [broken])
+
+
+def test_rows_that_wait_for_failing_rules_alone_do_not_hold_up_the_others(
+    scratch: Scratch, make_rule: MakeRule
+) -> None:
+    """When the only rule of their kind fails nothing waits for it; the other rule alerts."""
+    clock = Clock()
+    with capture_logs():
+        engine = Engine(scratch.store, [make_rule(), make_rule("on_443", ON_443)], clock=clock)
+        break_rule(engine, broken=True)
+        events = made(program(1, "/good"), connection(1, 443), connection(99, 80))
+        engine.process(scratch.commit(events))
+        passes = engine.status().passes
+        clock.now += 2.5
+        # A defect shows as endless passes: bounded here, so that the test ends.
+        engine._clock = bounded(clock)
+        engine.process(scratch.last_ingest_id)
+        engine.process(scratch.commit(made(program(2))))
+        engine._clock = clock
+        status = engine.status()
+        engine.close()
+    assert [name for name, _ in status.failing] == ["on_443"]
+    assert (status.held_rows, status.passes) == (0, passes + 1)
+    assert [alert.rule for alert in alerts_of(scratch)] == ["bad_program"]
+
+
+def bounded(clock: Clock, calls: int = 1000) -> Clock:
+    """Return a clock that raises when it is asked too often."""
+
+    class Bounded(Clock):
+        left = calls
+
+        def __call__(self) -> float:
+            self.left -= 1
+            assert self.left > 0, "the engine does not come to an end"
+            return clock.now
+
+    return Bounded()
+
+
+def test_a_rule_that_failed_reads_the_rows_that_waited_then(
+    scratch: Scratch, make_rule: MakeRule
+) -> None:
+    """A row held back when its rule failed is judged when the rule works again."""
+    clock = Clock()
+    quiet = make_rule("quiet", CONNECTED + "WHERE FALSE\n")
+    naming, waits, fails = made(connection(99, 80), connection(98, 443))
+    late, known = made(program(99, "/late", cgroup_path=None), program(98, cgroup_path=None))
+    with capture_logs():
+        engine = Engine(scratch.store, [quiet, make_rule("on_443", ON_443)], clock=clock)
+        break_rule(engine, broken=True)
+        engine.process(scratch.commit([naming, waits]))
+        engine.process(scratch.commit([fails, known]))
+        assert engine.status().held_rows == 1
+        engine.process(scratch.commit([late]))  # it waits no more, while the rule is failing
+        break_rule(engine, broken=False)
+        clock.now += 100
+        engine.process(scratch.commit(made(program(50, "/good"))))
+        status = engine.status()
+        engine.close()
+    assert status.failing == ()
+    (alert,) = alerts_of(scratch)
+    with scratch.store.cursor() as cursor:
+        cursor.execute("SELECT process_exec_id FROM hunt.signals ORDER BY ALL")
+        assert cursor.fetchall() == [(98,), (99,)]
+    assert alert.rule == "on_443"
+
+
+def test_a_rule_that_fails_on_a_row_that_waited_reads_it_again(
+    scratch: Scratch, make_rule: MakeRule
+) -> None:
+    """The row was released to the very pass in which the rule fails."""
+    clock = Clock()
+    naming, waits = made(connection(99, 443))
+    (known,) = made(program(99, "/late", cgroup_path=None))
+    with capture_logs():
+        engine = Engine(scratch.store, [make_rule("on_443", ON_443)], clock=clock)
+        break_rule(engine, broken=True)
+        engine.process(scratch.commit([naming, waits]))
+        engine.process(scratch.commit(made(program(1, "/good"))))
+        engine.process(scratch.commit([known]))
+        assert [name for name, _ in engine.status().failing] == ["on_443"]
+        break_rule(engine, broken=False)
+        clock.now += 100
+        engine.process(scratch.last_ingest_id)
+        engine.close()
+    assert [alert.summary for alert in alerts_of(scratch)] == ["/late connected"]
