@@ -196,6 +196,7 @@ def test_a_malformed_batch_is_a_loss_with_its_range_and_the_stream_goes_on(
         (pb.StreamRequest(batch=pb.EventBatch(first_seq=0, count=2)), "is no range"),
         (gap(5, 4), "is no range"),
         (gap(1, (1 << 64) - 1), "is no range"),
+        (gap(1, 1 << 62), "is longer than"),
         (pb.StreamRequest(), "neither a batch nor a gap"),
     ],
 )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limes.control.store import query
 from limes.control.store.connection import Store, open_store
 from limes.control.store.entries import Batch, Goodbye, Hello, Missing, Source
 from limes.control.store.writer import Writer
@@ -268,6 +269,19 @@ def test_cgroups_are_kept_by_id_with_their_first_path(store: Store) -> None:
     found = rows(store, "SELECT cgroup_id, cgroup_path, slurm_job_id FROM hunt.cgroups ORDER BY 1")
     assert found == [(7, "/job_1", "4711"), (9, "/job_2", "4711")]
     assert rows(store, "SELECT count(*) FROM hunt.cgroup_events") == [(4,)]
+
+
+def test_losses_beyond_all_counting_are_the_most_that_can_be_counted(store: Store) -> None:
+    """What one sensor claims to have lost breaks nobody's view of the sensors."""
+    most = (1 << 64) - 1
+    hello = Hello(source=SOURCE, sensor_version="1", kernel_release="6.1", abi_version=1)
+    table = events("losses", 1, 2, loss_count=most)
+    entry = Batch(
+        source=SOURCE, peer=Told(), first_seq=1, last_seq=2, kind="losses", table=table, size=0
+    )
+    commit_all(store, hello, entry)
+    assert rows(store, "SELECT lost FROM hunt.sensors") == [(most,)]
+    assert [row[-1] for row in rows(store, query.text("sensors"))] == [most]
 
 
 def test_an_image_told_again_multiplies_no_event(store: Store) -> None:

@@ -30,6 +30,7 @@ GAP_DECLARED: Final = "ingest.gap_declared"
 
 MAX_NAME: Final = 255
 MAX_SEQ: Final = (1 << 64) - 1
+MAX_GAP: Final = 1 << 48  # events; more were not made since the host began
 # Where an event went missing, by the cause that a sensor declares.
 STAGES: Final = {
     "spool_full": "spool",
@@ -252,6 +253,8 @@ def read_batch(batch: pb.EventBatch, call: Call) -> Batch | Missing:
 def read_gap(gap: pb.Gap, call: Call) -> Missing:
     if not 0 < gap.first_seq <= gap.last_seq < MAX_SEQ:
         raise IngestError(f"a gap from {gap.first_seq} to {gap.last_seq} is no range")
+    if gap.last_seq - gap.first_seq >= MAX_GAP:
+        raise IngestError(f"a gap from {gap.first_seq} to {gap.last_seq} is longer than {MAX_GAP}")
     cause = gap.cause if gap.cause.isidentifier() and len(gap.cause) <= 64 else "unstated"
     LOG.warning(
         GAP_DECLARED,

@@ -36,7 +36,7 @@ LEFT JOIN (
     GROUP BY ALL
 ) AS b USING (host_id, boot_id, sensor_epoch)
 LEFT JOIN (
-    SELECT host_id, boot_id, sensor_epoch, sum(loss_count)::UBIGINT AS lost
+    SELECT host_id, boot_id, sensor_epoch, least(sum(loss_count), 18446744073709551615)::UBIGINT AS lost
     FROM main.losses
     GROUP BY ALL
 ) AS l USING (host_id, boot_id, sensor_epoch);

@@ -7,7 +7,7 @@ SELECT
     coalesce(l.lost, 0) AS lost
 FROM sensors AS s
 LEFT JOIN (
-    SELECT host_id, boot_id, sensor_epoch, sum(loss_count)::UBIGINT AS lost
+    SELECT host_id, boot_id, sensor_epoch, least(sum(loss_count), 18446744073709551615)::UBIGINT AS lost
     FROM losses
     GROUP BY ALL
 ) AS l USING (host_id, boot_id, sensor_epoch)
