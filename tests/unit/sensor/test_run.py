@@ -10,15 +10,33 @@ import pytest
 from limes.sensor import run
 from limes.sensor.__main__ import main
 
-UNIT = Path(__file__).parents[3] / "sensor/limes-sensor.service"
+ROOT = Path(__file__).parents[3]
+UNIT = ROOT / "sensor/limes-sensor.service"
+CONTROL_UNIT = ROOT / "control/limes-control.service"
+
+
+def read(path: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    assert parser.read(path)
+    return parser
 
 
 @pytest.fixture
 def unit() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(UNIT)
-    return parser
+    return read(UNIT)
+
+
+def test_units_keep_their_state_apart_and_private() -> None:
+    """Two users share no state directory: each start would take the other's files from it."""
+    found = set()
+    for path, name in ((UNIT, "SENSOR"), (CONTROL_UNIT, "CONTROL")):
+        service = read(path)["Service"]
+        directory = service["StateDirectory"]
+        assert service["StateDirectoryMode"] == "0700"
+        assert service["Environment"] == f"LIMES_{name}_STATE=%S/{directory}"
+        found.add(directory.split("/")[0])
+    assert len(found) == 2
 
 
 def test_unit_starts_the_documented_command_and_waits_for_ready(
