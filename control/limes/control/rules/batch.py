@@ -74,11 +74,13 @@ class MicroBatch:
         *,
         now: float = 0.0,
         hold_until: float | None = None,
+        behind: bool = False,
     ) -> Content:
         """Take the commits after `after` up to `until` to work and return what that is.
 
         With `hold_until`, rows that are not attributed yet wait until then; rows that waited
-        before come back when they are, or when `now` is past their time.
+        before come back when they are, or when `now` is past their time. With `behind` these stay:
+        the work is for a rule that from now on gets them together with the others.
         """
         present = self._present(after, until)
         wanted = kinds & (present | self.held.keys())
@@ -89,7 +91,11 @@ class MicroBatch:
             self._filled.add(kind)
             self._run("new_rows", kind, after, until)
             if hold_until is not None and kind in HOLDABLE:
-                oldest = self._hold(kind, after, now, hold_until)
+                oldest = (
+                    self._join(kind, hold_until)
+                    if behind
+                    else self._hold(kind, after, now, hold_until)
+                )
             else:
                 oldest = self._one("new_rows_oldest", kind)[0]
             if oldest is not None:
@@ -123,14 +129,32 @@ class MicroBatch:
         earlier = self.held.pop(kind, None)
         if earlier is not None:
             self._run("new_rows_held", kind, earlier.first_ingest_id, after)
+        oldest, unresolved = self._unresolved(kind)
+        if unresolved > HOLD_ROWS:
+            self._run("held_empty", kind)
+            return oldest
+        if earlier is None and not unresolved:
+            return oldest
+        self._run("held_replace", kind, now, hold_until)
+        return self._take_out(kind)
+
+    def _join(self, kind: str, hold_until: float) -> datetime | None:
+        """Hold rows back beside those that wait; returns the oldest time at work."""
+        oldest, unresolved = self._unresolved(kind)
+        if unresolved > HOLD_ROWS or (kind not in self.held and not unresolved):
+            return oldest
+        self._run("held_add", kind, hold_until)
+        return self._take_out(kind)
+
+    def _unresolved(self, kind: str) -> tuple[datetime | None, int]:
+        """Return the oldest time at work and how many rows have names that are not known yet."""
         oldest, unresolved = self._one("new_rows_unresolved", kind)
         if unresolved > HOLD_ROWS:
             LOG.warning(HOLD_OVERFLOW, kind=kind, rows=unresolved, effect="judged as they are")
-            self._run("held_empty", kind)
-            return cast("datetime | None", oldest)
-        if earlier is None and not unresolved:
-            return cast("datetime | None", oldest)
-        self._run("held_replace", kind, now, hold_until)
+        return oldest, unresolved
+
+    def _take_out(self, kind: str) -> datetime | None:
+        """Take the rows that wait out of those at work; returns the oldest time at work."""
         rows, first, deadline = self._one("held_count", kind)
         if rows:
             self._run("held_remove", kind)

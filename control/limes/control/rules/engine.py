@@ -180,7 +180,14 @@ class Engine:
             while state.watermark < self._position and self._clock() < now + CATCH_UP_SECONDS:
                 after = state.watermark
                 upper = min(after + CHUNK, self._position)
-                content = self._batch.fill(after, upper, frozenset(state.rule.kinds))
+                young = upper == self._position  # what their rows name may come yet
+                content = self._batch.fill(
+                    after,
+                    upper,
+                    frozenset(state.rule.kinds),
+                    hold_until=self._clock() + self._limits.hold if young else None,
+                    behind=True,
+                )
                 self._pass([state], content, after, upper)
                 if state.watermark < upper:
                     break

@@ -1,6 +1,6 @@
 """Rules that fail while rows wait: the engine goes on, and no row is lost to them."""
 
-from limes.control.rules.engine import Engine
+from limes.control.rules.engine import Engine, Limits
 from limes.control.rules.scratch import Scratch
 from structlog.testing import capture_logs
 
@@ -67,8 +67,8 @@ def test_a_rule_that_failed_reads_the_rows_that_waited_then(
     """A row held back when its rule failed is judged when the rule works again."""
     clock = Clock()
     quiet = make_rule("quiet", CONNECTED + "WHERE FALSE\n")
-    naming, waits, fails = made(connection(99, 80), connection(98, 443))
-    late, known = made(program(99, "/late", cgroup_path=None), program(98, cgroup_path=None))
+    images = program(99, "/late", cgroup_path=None), program(98, cgroup_path=None)
+    naming, waits, fails, late, known = made(connection(99, 80), connection(98, 443), *images)
     with capture_logs():
         engine = Engine(scratch.store, [quiet, make_rule("on_443", ON_443)], clock=clock)
         break_rule(engine, broken=True)
@@ -94,8 +94,7 @@ def test_a_rule_that_fails_on_a_row_that_waited_reads_it_again(
 ) -> None:
     """The row was released to the very pass in which the rule fails."""
     clock = Clock()
-    naming, waits = made(connection(99, 443))
-    (known,) = made(program(99, "/late", cgroup_path=None))
+    naming, waits, known = made(connection(99, 443), program(99, "/late", cgroup_path=None))
     with capture_logs():
         engine = Engine(scratch.store, [make_rule("on_443", ON_443)], clock=clock)
         break_rule(engine, broken=True)
@@ -106,5 +105,54 @@ def test_a_rule_that_fails_on_a_row_that_waited_reads_it_again(
         break_rule(engine, broken=False)
         clock.now += 100
         engine.process(scratch.last_ingest_id)
+        engine.close()
+    assert [alert.summary for alert in alerts_of(scratch)] == ["/late connected"]
+
+
+def test_a_rule_that_was_behind_lets_rows_wait_as_the_others_do(
+    scratch: Scratch, make_rule: MakeRule
+) -> None:
+    """After it recovers an event whose exec comes a commit later is judged with its image."""
+    clock = Clock()
+    quiet = make_rule("quiet", CONNECTED + "WHERE FALSE\n")
+    images = program(98, cgroup_path=None), program(99, "/late", cgroup_path=None)
+    naming, fails, first, second, known, image = made(
+        connection(98, 443), connection(99, 80), connection(99, 81), *images
+    )
+    with capture_logs():
+        engine = Engine(scratch.store, [quiet, make_rule("on_443", ON_443)], clock=clock)
+        break_rule(engine, broken=True)
+        engine.process(scratch.commit([naming, known, fails]))
+        engine.process(scratch.commit([first]))  # it waits for both rules
+        break_rule(engine, broken=False)
+        clock.now += 1
+        engine._limits = Limits(hold=100)
+        engine._on_events[1].retry_at = clock.now
+        engine.process(scratch.last_ingest_id)
+        assert engine.status().failing == ()
+        assert engine.status().held_rows == 1
+        engine.process(scratch.commit([second]))
+        engine.process(scratch.commit([image]))
+        assert engine.status().held_rows == 0
+        engine.close()
+    with scratch.store.cursor() as cursor:
+        cursor.execute("SELECT summary FROM hunt.signals ORDER BY number")
+        assert cursor.fetchall() == [("/bad connected",), ("/late connected",)]
+
+
+def test_rows_that_no_other_rule_reads_wait_for_one_that_was_behind(
+    scratch: Scratch, make_rule: MakeRule
+) -> None:
+    """The place that another rule is ahead by holds a row without its image."""
+    clock = Clock()
+    naming, waits, image = made(connection(99, 80), program(99, "/late", cgroup_path=None))
+    last = scratch.commit([naming, waits])
+    with capture_logs():
+        engine = Engine(scratch.store, [make_rule(), make_rule("on_443", ON_443)], clock=clock)
+        engine._on_events[1].fail("a test", clock.now)
+        engine.process(last)
+        engine.process(last)  # it catches up
+        assert (engine.status().failing, engine.status().held_rows) == ((), 1)
+        engine.process(scratch.commit([image]))
         engine.close()
     assert [alert.summary for alert in alerts_of(scratch)] == ["/late connected"]
