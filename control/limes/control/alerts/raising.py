@@ -18,6 +18,8 @@ from limes.control.store import query
 
 SIGNAL_WINDOW: Final = timedelta(minutes=5)  # as in insert_signal.sql
 REMEMBERED: Final = 10_000
+ALERT_NUMBER: Final = "last_alert_number"
+SIGNAL_NUMBER: Final = "last_signal_number"
 
 Key = tuple[str, int, str, str, int]
 
@@ -42,11 +44,13 @@ class Raiser:
         self._cursor = cursor
         self._open: dict[Key, tuple[datetime, str]] = {}
         self._signalled: dict[Key, datetime] = {}
+        self._numbers: dict[str, int] = {}
 
     def forget(self) -> None:
         """Remember nothing: the transaction was rolled back."""
         self._open.clear()
         self._signalled.clear()
+        self._numbers.clear()
 
     def raise_all(self, hits: list[tuple[Rule, Hit]]) -> Raised:
         """Insert what is new; the caller commits."""
@@ -97,7 +101,7 @@ class Raiser:
         walk = ProcessWalk(cursor=self._cursor, host_id=hit.host_id, boot_id=hit.boot_id)
         tree = walk.tree(hit.process_entity_id, hit.process_exec_id)
         values = [
-            self._last("last_alert_number") + 1,
+            self._last(ALERT_NUMBER) + 1,
             alert_id,
             datetime.now(UTC).replace(tzinfo=None),
             rule.id,
@@ -120,11 +124,14 @@ class Raiser:
             hit.dedup_key,
         ]
         row = self._cursor.execute(query.text("insert_alert"), values).fetchone()
-        return 0 if row is None else int(row[0])
+        if row is None:
+            return 0
+        self._numbers[ALERT_NUMBER] = int(row[0])
+        return int(row[0])
 
     def _signal(self, rule: Rule, hit: Hit, alert_id: str, raised: Raised) -> None:
         values = [
-            self._last("last_signal_number") + 1,
+            self._last(SIGNAL_NUMBER) + 1,
             alert_id,
             rule.id,
             rule.name,
@@ -143,13 +150,18 @@ class Raiser:
             hit.dedup_key,
         ]
         self._cursor.execute(query.text("insert_signal"), values)
-        if self._cursor.fetchone() is not None:
+        row = self._cursor.fetchone()
+        if row is not None:
             raised.signals += 1
+            self._numbers[SIGNAL_NUMBER] = int(row[0])
             self._signalled[_key(rule, hit, hit.process_exec_id)] = hit.event_time
 
     def _last(self, statement: str) -> int:
-        row = self._cursor.execute(query.text(statement)).fetchone()
-        return int(row[0]) if row else 0
+        """Return the last number given; nobody else gives any."""
+        if statement not in self._numbers:
+            row = self._cursor.execute(query.text(statement)).fetchone()
+            self._numbers[statement] = int(row[0]) if row else 0
+        return self._numbers[statement]
 
 
 def alert_key(rule: Rule, hit: Hit) -> str:
