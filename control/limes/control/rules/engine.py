@@ -27,6 +27,7 @@ from limes.control.store.connection import Store
 LOG = structlog.get_logger()
 
 RULE_FAILED: Final = "rules.rule_failed"
+RULE_PUT_OFF: Final = "rules.rule_put_off"
 RULE_RECOVERED: Final = "rules.rule_recovered"
 ENGINE_FAILED: Final = "rules.engine_failed"
 ALERTS_RAISED: Final = "rules.alerts_raised"
@@ -42,11 +43,16 @@ STOP_SECONDS: Final = 5.0  # of reading on when the server stops; the rest is re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Times in seconds: how long an unattributed row waits, a rule runs, a failing rule rests."""
+    """Times in seconds: how long an unattributed row waits, a rule runs, a failing rule rests.
+
+    No rule of a pass is begun after `budget`; those left keep their place and catch up.
+    """
 
     hold: float = 2.0
-    rule: float = 10.0
-    retry: float = 60.0
+    rule: float = 60.0
+    budget: float = 60.0
+    retry: float = 2.0  # doubled each time
+    retry_most: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +204,12 @@ class Engine:
             self._cursor.execute(query.text("assign_new_job_cgroups"), [after, upper])
         hits: list[tuple[Rule, Hit]] = []
         done: list[RuleState] = []
+        end = self._clock() + self._limits.budget
         for state in states:
+            if self._clock() > end:
+                state.watermark = min(state.watermark, content.before)
+                LOG.warning(RULE_PUT_OFF, rule=state.rule.name, budget=self._limits.budget)
+                continue
             found = self._run_rule(state, content)
             if found is None:
                 state.watermark = min(state.watermark, content.before)
@@ -240,7 +251,8 @@ class Engine:
             LOG.error(
                 RULE_FAILED, rule=state.rule.name, path=str(state.rule.sql_path), error=reason
             )
-        state.fail(reason, self._clock() + self._limits.retry)
+        limits = self._limits
+        state.fail(reason, self._clock(), first=limits.retry, most=limits.retry_most)
         save_state(self._cursor, state)
 
     def _run_on_signals(self) -> None:

@@ -16,7 +16,7 @@ FAILING = "failing"
 
 @dataclass(slots=True, kw_only=True)
 class RuleState:
-    """One rule's place. `retry_at` is in the engine's clock, seconds."""
+    """One rule's place. `retry_at` is in the engine's clock; it rests `rest` seconds."""
 
     rule: Rule
     watermark: int
@@ -24,10 +24,16 @@ class RuleState:
     status: str = RUNNING
     error: str = ""
     retry_at: float = 0.0
+    rest: float = 0.0
 
-    def fail(self, error: str, retry_at: float) -> None:
-        """Mark it failing; it stays where it is until `retry_at`."""
-        self.status, self.error, self.retry_at = FAILING, error, retry_at
+    def fail(self, error: str, now: float, *, first: float, most: float) -> None:
+        """Mark it failing; it rests `first` seconds, twice as long each time, `most` at most.
+
+        Only one that went well for `most` seconds since it was tried again begins anew.
+        """
+        again = self.rest > 0 and now <= self.retry_at + most
+        self.rest = min(2 * self.rest, most) if again else first
+        self.status, self.error, self.retry_at = FAILING, error, now + self.rest
 
     def recover(self) -> None:
         """Mark it running again."""

@@ -1,6 +1,10 @@
 """Rules that fail while rows wait: the engine goes on, and no row is lost to them."""
 
-from limes.control.rules.engine import Engine, Limits
+import duckdb
+import pytest
+from limes.control.rules.engine import RULE_PUT_OFF, Engine, Limits
+from limes.control.rules.hits import Hit, run_rule
+from limes.control.rules.model import Rule
 from limes.control.rules.scratch import Scratch
 from structlog.testing import capture_logs
 
@@ -29,7 +33,8 @@ def test_rows_that_wait_for_failing_rules_alone_do_not_hold_up_the_others(
     """When the only rule of their kind fails nothing waits for it; the other rule alerts."""
     clock = Clock()
     with capture_logs():
-        engine = Engine(scratch.store, [make_rule(), make_rule("on_443", ON_443)], clock=clock)
+        rules = [make_rule(), make_rule("on_443", ON_443)]
+        engine = Engine(scratch.store, rules, clock=clock, limits=Limits(retry=60))
         break_rule(engine, broken=True)
         events = made(program(1, "/good"), connection(1, 443), connection(99, 80))
         engine.process(scratch.commit(events))
@@ -149,10 +154,60 @@ def test_rows_that_no_other_rule_reads_wait_for_one_that_was_behind(
     last = scratch.commit([naming, waits])
     with capture_logs():
         engine = Engine(scratch.store, [make_rule(), make_rule("on_443", ON_443)], clock=clock)
-        engine._on_events[1].fail("a test", clock.now)
+        engine._on_events[1].fail("a test", clock.now, first=0, most=0)
         engine.process(last)
         engine.process(last)  # it catches up
         assert (engine.status().failing, engine.status().held_rows) == ((), 1)
         engine.process(scratch.commit([image]))
         engine.close()
     assert [alert.summary for alert in alerts_of(scratch)] == ["/late connected"]
+
+
+def test_a_rule_rests_shortly_first_and_longer_each_time(
+    scratch: Scratch, make_rule: MakeRule
+) -> None:
+    """Two seconds, doubled up to a minute; one that went well for long begins anew."""
+    clock = Clock()
+    rests = []
+    with capture_logs():
+        engine = Engine(scratch.store, [make_rule("on_443", ON_443)], clock=clock)
+        (state,) = engine._on_events
+        break_rule(engine, broken=True)
+        last = scratch.commit(made(program(98), connection(98, 443)))
+        for _ in range(7):
+            engine.process(last)
+            rests.append(state.retry_at - clock.now)
+            clock.now = state.retry_at
+        break_rule(engine, broken=False)
+        engine.process(last)
+        assert engine.status().failing == ()
+        clock.now += 100
+        break_rule(engine, broken=True)
+        engine.process(scratch.commit(made(program(97), connection(97, 443))))
+        rests.append(state.retry_at - clock.now)
+        engine.close()
+    assert rests == [2, 4, 8, 16, 32, 60, 60, 2]
+
+
+def test_rules_that_a_pass_has_no_time_for_catch_up(
+    scratch: Scratch, make_rule: MakeRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow rule does not multiply the time of a pass; those put off fail not and lose nothing."""
+    clock = Clock()
+    engine = Engine(scratch.store, [make_rule("slow"), make_rule("after_it")], clock=clock)
+
+    def slowly(cursor: duckdb.DuckDBPyConnection, rule: Rule) -> list[Hit]:
+        clock.now += 59 if rule.name == "slow" else 2
+        return run_rule(cursor, rule)
+
+    with capture_logs() as logs:
+        engine.process(scratch.commit(made(program(1))))
+        monkeypatch.setattr("limes.control.rules.engine.run_rule", slowly)
+        engine._limits = Limits(budget=50)
+        engine.process(scratch.commit(made(program(2, at=4000))))
+        assert [alert.rule for alert in alerts_of(scratch)] == ["slow", "after_it", "slow"]
+        assert engine.status().failing == ()
+        engine.process(scratch.last_ingest_id)
+        engine.close()
+    assert [log["rule"] for log in logs if log["event"] == RULE_PUT_OFF] == ["after_it"]
+    assert [a.rule for a in alerts_of(scratch)] == ["slow", "after_it", "slow", "after_it"]
