@@ -2,11 +2,14 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from limes.cli import options
 from limes.cli.commands import command, group
+
+if TYPE_CHECKING:
+    from limes.sensor.config import SensorConfig
 
 app = group("sensor", "Run the sensor.")
 
@@ -58,5 +61,23 @@ def run(
     for package in ("numpy", "nanoarrow"):
         if find_spec(package) is None:
             raise ModuleNotFoundError(name=package)
-    load_config(config, settings)  # a mistake is told here, as every command tells it
+    check(load_config(config, settings))  # a mistake is told here, as every command tells it
     replace_process(config, settings)
+
+
+def check(config: "SensorConfig") -> None:
+    """Raise CertificateError when the certificate cannot be this sensor's: no server would say why.
+
+    TLS 1.3 ends the connection of a client whose certificate it does not like without a word.
+    """
+    from limes.control import ca
+    from limes.control.errors import CertificateError
+    from limes.control.roles import SENSOR, identity_of
+
+    path = config.certificate_path
+    found = identity_of(ca.check(path, config.key_path, config.ca_path, SENSOR))
+    if found.name != config.host:
+        raise CertificateError(
+            f"Cannot use {path}: it names the host {found.name!r}, and this is {config.host!r}. "
+            f"Give --host-id {found.name}, or issue one with `limes ca issue`."
+        )

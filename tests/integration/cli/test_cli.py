@@ -442,22 +442,24 @@ def cgroup() -> Iterator[str]:
     ("change", "word"), [(NO_CGROUP2, "cgroup v2"), (NO_BTF, "BTF")], ids=["cgroup2", "btf"]
 )
 def test_a_sensor_that_cannot_run_here_says_why(
-    change: str, word: str, cgroup: str, tmp_path: Path
+    change: str, word: str, cgroup: str, replayed: Replayed
 ) -> None:
     """One line, before anything is attached."""
-    arguments = ("--loader", "libbpf", "--scope", cgroup, "--state", str(tmp_path))
+    identity = ("--state", str(replayed[0]), "--host-id", sample.HOST)
+    arguments = ("--loader", "libbpf", "--scope", cgroup, *identity)
     done = in_changed_mounts(change, "sensor", "run", *arguments)
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert word in done.stderr
 
 
-def test_a_sensor_without_privileges_says_which(tmp_path: Path) -> None:
+def test_a_sensor_without_privileges_says_which(replayed: Replayed) -> None:
     """The capabilities are named."""
     done = subprocess.run(
         [
             *("setpriv", "--bounding-set=-all", "--inh-caps=-all", *LIMES),
-            *("sensor", "run", "--scope", "/x", "--state", str(tmp_path)),
+            *("sensor", "run", "--scope", "/x"),
+            *("--state", str(replayed[0]), "--host-id", sample.HOST),
         ],
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,17 +105,17 @@ WITHOUT_CONTROL = "sys.modules.update(dict.fromkeys(['duckdb', 'pyarrow', 'yaml'
 WITHOUT_SENSOR = "sys.modules.update(dict.fromkeys(['numpy', 'nanoarrow']))"
 
 
-def test_the_sensor_runs_without_the_control_planes_packages() -> None:
-    """A training host has no DuckDB: command and daemon get as far as the recording."""
+def test_the_sensor_runs_without_the_control_planes_packages(tmp_path: Path) -> None:
+    """A training host has no DuckDB: command and daemon get as far as what they are missing."""
     words = ["--set", "loader=replay", "--set", "replay_file=/nowhere"]
     daemon = python(
         f"import runpy, sys; {WITHOUT_CONTROL}; sys.argv[1:] = {words!r}; "
         "runpy.run_module('limes.sensor', run_name='__main__')"
     )
-    command = run("sensor", "run", "--replay", "/nowhere", code=WITHOUT_CONTROL)
-    for done in (daemon, command):
-        assert done.returncode == CANNOT
-        assert "Tried to open the recording /nowhere: No such file" in done.stderr
+    command = run("sensor", "run", "--state", str(tmp_path), code=WITHOUT_CONTROL)
+    assert daemon.returncode == command.returncode == CANNOT
+    assert "Tried to open the recording /nowhere: No such file" in daemon.stderr
+    assert command.stderr.startswith(f"limes: Cannot read certificate {tmp_path}/certs/")
 
 
 @pytest.mark.parametrize(
