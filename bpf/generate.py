@@ -238,7 +238,10 @@ def schema(registry: Registry) -> str:
             f'    Counter("{counter["name"]}", {counter["number"]}, '
             f'"{counter["loses"]}", "{counter["meaning"]}"),'
         )
-    lines += [")", ""]
+    lines += [")", "", "# Causes of losses outside the kernel, with their stage."]
+    lines.append("CAUSES: Final[dict[str, str]] = {")
+    lines += [f'    "{cause["name"]}": "{cause["stage"]}",' for cause in raw["cause"]]
+    lines += ["}", ""]
     return "\n".join(lines)
 
 
@@ -378,6 +381,8 @@ def docs(registry: Registry) -> str:
         "|---|---|---|",
     ]
     lines += [f"| `{c['name']}` | {c['loses']} | {c['meaning']} |" for c in raw["counter"]]
+    lines += ["", "## Losses elsewhere", "", "| cause | stage | when |", "|---|---|---|"]
+    lines += [f"| `{c['name']}` | {c['stage']} | {c['meaning']} |" for c in raw["cause"]]
     return "\n".join([*lines, ""])
 
 

@@ -31,14 +31,6 @@ GAP_DECLARED: Final = "ingest.gap_declared"
 MAX_NAME: Final = 255
 MAX_SEQ: Final = (1 << 64) - 1
 MAX_GAP: Final = 1 << 48  # events; more were not made since the host began
-# Where an event went missing, by the cause that a sensor declares.
-STAGES: Final = {
-    "spool_full": "spool",
-    "spool_corrupt": "spool",
-    "spool_unwritable": "spool",
-    "sensor_killed": "sensor",
-    "store_reset": "store",
-}
 
 
 class Call:
@@ -270,6 +262,6 @@ def read_gap(gap: pb.Gap, call: Call) -> Missing:
         last_seq=gap.last_seq,
         kind_number=0,
         outcome="gap",
-        stage=STAGES.get(cause, "transport"),
+        stage=schema.CAUSES.get(cause, "transport"),
         cause=cause,
     )

@@ -308,3 +308,16 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     Counter("gpu_seen_full", 10, "nothing: a first call may be reported again or not at once", "The table of known process and device pairs was full."),
     Counter("in_flight_full", 11, "the result of one connect under the tracepoint plan", "The table of connects under way was full."),
 )
+
+# Causes of losses outside the kernel, with their stage.
+CAUSES: Final[dict[str, str]] = {
+    "exec_chunk_orphaned": "sensor",
+    "unknown_record": "sensor",
+    "sensor_killed": "sensor",
+    "spool_full": "spool",
+    "spool_corrupt": "spool",
+    "spool_unwritable": "spool",
+    "registry_changed": "spool",
+    "malformed_batch": "transport",
+    "store_reset": "store",
+}
