@@ -182,7 +182,7 @@ def make_server(config: ControlConfig) -> grpc.Server:
     message_bytes = config.ingest.message_mib << 20
     return grpc.server(
         ThreadPoolExecutor(config.threads, thread_name_prefix="rpc"),
-        interceptors=(RoleGuard(),),
+        interceptors=(RoleGuard(config.threads),),
         maximum_concurrent_rpcs=config.threads,
         options=[
             ("grpc.so_reuseport", 0),  # else a second server shares the port unseen

@@ -1,6 +1,7 @@
 """The ingest stream over mTLS: settings, acknowledgements, rewinds, gaps, sensors' faults."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import grpc
@@ -319,3 +320,28 @@ def test_sensors_that_left_are_shown_as_such(
     assert found["here"].connected
     assert not found["gone"].connected
     assert found["gone"].last_seq == 3
+
+
+def test_one_sensor_has_no_more_streams_than_its_share(
+    served: Plane, make_sensor: MakeSensor
+) -> None:
+    """The threads are for all: a fifth stream is refused, another host's first is not."""
+    sensor = make_sensor()
+    streams = []
+    for sensor.epoch in range(1, 5):
+        streams.append(sensor.stream()[0])
+    error = sensor.raw_stream().ended()
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "'node-1' has 4 calls open" in error.details()
+    make_sensor("node-2").stream()
+    streams[0].half_close()
+    assert streams[0].rest() == []
+    deadline = time.monotonic() + 20
+    while True:  # the server counts an end a moment after it has told it
+        again = sensor.raw_stream()
+        again.send(sensor.hello())
+        try:
+            assert again.receive().HasField("settings")
+            break
+        except grpc.RpcError:
+            assert time.monotonic() < deadline
