@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shlex
 import socket
 import stat
@@ -22,6 +23,8 @@ from limes.control.rules.load import shipped_packs
 from limes.v1 import schema
 
 from .conftest import LIMES, Done, limes, logged, running, wait_until
+
+ROOT = Path(__file__).parents[3]
 
 Replayed = tuple[Path, list[dict[str, Any]]]
 
@@ -67,6 +70,22 @@ def test_the_examples_of_the_help_work(name: str, served: list[str]) -> None:
     done = limes(*words, *where)
     assert done.returncode == 0, done.stderr
     assert done.stdout or name == "rules lint"
+
+
+def asked() -> list[str]:
+    """Return the questions that README and quickstart ask of a state directory."""
+    pages = [ROOT / "README.md", ROOT / "docs/quickstart.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    return re.findall(r"limes ((?:alerts|hunt|status) [^\n]*--state state[^\n]*)", text)
+
+
+@pytest.mark.parametrize("words", asked())
+def test_the_questions_of_readme_and_quickstart_are_answered(words: str, served: list[str]) -> None:
+    """As they stand, but for the address."""
+    before, _, after = words.partition(" --state state")
+    done = limes(*shlex.split(before + after), *served)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_status_has_sensor_store_and_rules(served: list[str], replayed: Replayed) -> None:

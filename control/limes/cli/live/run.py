@@ -43,6 +43,9 @@ def up(options: UpOptions) -> int:
     reporter = JsonReporter() if options.as_json else Narrator(told=Told.ALERTS)
     with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
+        note("Alerts appear here. In another terminal:")
+        for command in ("events", "hunt 'FROM hunt.process_execs'", "status"):
+            note(f"  limes {command} --state {options.state}")
         _stay(session)
     return OK
 

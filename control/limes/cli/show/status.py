@@ -23,6 +23,11 @@ def show_status(status: pb.GetStatusResponse, form: Form) -> None:
         f"started, rules have read {read}; {found['batches_duplicate']} duplicate and "
         f"{found['batches_malformed']} malformed batches, {found['rewinds']} rewinds"
     )
+    if status.disk_low:
+        console().print(
+            f"[bad]only {status.disk_free_bytes >> 20} MiB are free where the database is[/]: make "
+            "room before it is full and the control plane stops"
+        )
     sensors = [{**row, "start": row["epoch"]} for row in found["sensors"]]
     show(sensors, ("host_id", "connected", "last_seen", "last_seq", "lost", "start"), form)
     show(found["rules"], ("rule", "version", "alerts", "error"), form)
