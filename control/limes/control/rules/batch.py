@@ -4,6 +4,7 @@ Invariant: a row is at work once; one whose image or cgroup is not known yet is 
 is, or until its time is up, and then is at work as it is.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
@@ -81,7 +82,30 @@ class MicroBatch:
         With `hold_until`, rows that are not attributed yet wait until then; rows that waited
         before come back when they are, or when `now` is past their time. With `behind` these stay:
         the work is for a rule that from now on gets them together with the others.
+
+        When it fails everything is as it was before.
         """
+        was = dict(self.held), set(self._filled)
+        self._cursor.begin()
+        try:
+            content = self._fill(after, until, kinds, now, hold_until, behind=behind)
+            self._cursor.commit()
+        except BaseException:
+            self.held, self._filled = was
+            self._cursor.rollback()
+            raise
+        return content
+
+    def _fill(
+        self,
+        after: int,
+        until: int,
+        kinds: frozenset[str],
+        now: float,
+        hold_until: float | None,
+        *,
+        behind: bool,
+    ) -> Content:
         present = self._present(after, until)
         wanted = kinds & (present | self.held.keys())
         self.clear(keep=wanted)
@@ -109,7 +133,26 @@ class MicroBatch:
         oldest = self._one("new_rows_oldest", SIGNALS)[0]
         return Content() if oldest is None else Content(oldest={SIGNALS: oldest})
 
-    def forget(self, *, keep: frozenset[str]) -> None:
+    def step_over(self, after: int, until: int, *, waiting: frozenset[str]) -> Content:
+        """Write off the commits after `after` up to `until`, and rows of the kinds `waiting`.
+
+        Their number is in `losses` afterwards, and no row is at work.
+        """
+        lost = schema.KINDS["losses"].actions["lost"]
+        self._cursor.begin()
+        try:
+            self._cursor.execute(query.text("losses_of_commits"), [after, until, lost])
+            for kind in self.held.keys() & waiting:
+                self._run("losses_of_waiting", kind, lost)
+            self._cursor.commit()
+        except BaseException:
+            self._cursor.rollback()
+            raise
+        self.forget(keep=self.held.keys() - waiting)
+        self.clear()
+        return Content(before=after, present=frozenset({"cgroup_events"}))
+
+    def forget(self, *, keep: AbstractSet[str]) -> None:
         """Let no row wait any more that is of a kind not in `keep`."""
         for kind in self.held.keys() - keep:
             del self.held[kind]

@@ -29,9 +29,12 @@ LOG = structlog.get_logger()
 RULE_FAILED: Final = "rules.rule_failed"
 RULE_PUT_OFF: Final = "rules.rule_put_off"
 RULE_RECOVERED: Final = "rules.rule_recovered"
+COMMIT_STEPPED_OVER: Final = "rules.commit_stepped_over"
 ENGINE_FAILED: Final = "rules.engine_failed"
 ALERTS_RAISED: Final = "rules.alerts_raised"
 
+# What the rows of a commit can bring about; any other failure is a defect, or the disk's.
+UNREADABLE: Final = duckdb.OutOfMemoryException, duckdb.InterruptException, duckdb.DataError
 CHUNK: Final = 8  # commits a pass when catching up: at most 160,000 rows
 SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
 # After a pass the engine rests for some times its length: a busy host costs it a part of a core.
@@ -45,9 +48,11 @@ STOP_SECONDS: Final = 5.0  # of reading on when the server stops; the rest is re
 class Limits:
     """Times in seconds: how long an unattributed row waits, a rule runs, a failing rule rests.
 
-    No rule of a pass is begun after `budget`; those left keep their place and catch up.
+    No rule of a pass is begun after `budget`; those left keep their place and catch up. `fill` is
+    how long it may take to read what the rules run on.
     """
 
+    fill: float = 30.0
     hold: float = 2.0
     rule: float = 60.0
     budget: float = 60.0
@@ -96,6 +101,7 @@ class Engine:
         self._on_events = [state for state in states if not state.rule.on_signals]
         self._on_signals = [state for state in states if state.rule.on_signals]
         self._position = max((state.watermark for state in self._on_events), default=0)
+        self._alone_until = 0  # commits up to it are taken to work one by one
         self._read = self._position, 0  # told together, once its alerts are committed
         self._saved_at = clock()
         self._passes = 0
@@ -153,9 +159,7 @@ class Engine:
                 break
             upper = max(after, min(after + CHUNK, until))
             now = float("inf") if flush else self._clock()
-            content = self._batch.fill(
-                after, upper, kinds, now=now, hold_until=now + self._limits.hold
-            )
+            upper, content = self._take(after, upper, kinds, now=now)
             self._position = upper
             self._pass(states, content, after, upper)
         self._run_on_signals()
@@ -186,17 +190,40 @@ class Engine:
             while state.watermark < self._position and self._clock() < now + CATCH_UP_SECONDS:
                 after = state.watermark
                 upper = min(after + CHUNK, self._position)
-                young = upper == self._position  # what their rows name may come yet
-                content = self._batch.fill(
-                    after,
-                    upper,
-                    frozenset(state.rule.kinds),
-                    hold_until=self._clock() + self._limits.hold if young else None,
-                    behind=True,
+                upper, content = self._take(
+                    after, upper, frozenset(state.rule.kinds), now=self._clock(), behind=True
                 )
                 self._pass([state], content, after, upper)
                 if state.watermark < upper:
                     break
+
+    def _take(
+        self, after: int, upper: int, kinds: frozenset[str], *, now: float, behind: bool = False
+    ) -> tuple[int, Content]:
+        """Take commits to work: the next alone when they fail, and over it when that fails too."""
+        alone = min(after + 1, upper)
+        reason = ""
+        for end in dict.fromkeys([alone] if after < self._alone_until else [upper, alone]):
+            # What rows name may come yet, but not what long ago rows name.
+            young = not behind or end == self._position
+            try:
+                with self._watchdog.limit(self._limits.fill):
+                    content = self._batch.fill(
+                        after,
+                        end,
+                        kinds,
+                        now=now,
+                        hold_until=now + self._limits.hold if young else None,
+                        behind=behind,
+                    )
+            except UNREADABLE as error:
+                reason = " ".join(str(error).split())[:500]
+                self._alone_until = max(self._alone_until, upper)
+            else:
+                return end, content
+        LOG.error(COMMIT_STEPPED_OVER, after=after, until=alone, error=reason)
+        waiting = frozenset[str]() if behind else kinds
+        return alone, self._batch.step_over(after, alone, waiting=waiting)
 
     def _pass(self, states: list[RuleState], content: Content, after: int, upper: int) -> None:
         """Run `states` on what is at work and commit what they found."""
