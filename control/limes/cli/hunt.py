@@ -10,6 +10,30 @@ from limes.cli.commands import command
 from limes.cli.errors import UsageError
 from limes.cli.output import Form
 
+Sql = Annotated[
+    str | None, typer.Argument(metavar="SQL", help="One SELECT over the views of schema hunt.")
+]
+File = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="Read the SELECT from here; - is standard input."),
+]
+Rows = Annotated[
+    int,
+    typer.Option(
+        "--rows", metavar="N", min=0, show_default=False, help="Most rows. Default: the server's."
+    ),
+]
+Timeout = Annotated[
+    int,
+    typer.Option(
+        "--timeout", metavar="S", min=0, show_default=False, help="Default: the server's, its most."
+    ),
+]
+MaxAge = Annotated[
+    int | None,
+    typer.Option("--max-age", metavar="S", min=0, help="Age of a snapshot that will do."),
+]
+
 EXAMPLE = "limes hunt 'SELECT process_executable, count(*) FROM hunt.process_execs GROUP BY ALL'"
 
 
@@ -19,48 +43,13 @@ def declare(app: typer.Typer) -> None:
 
 
 def hunt(
-    sql: Annotated[
-        str | None,
-        typer.Argument(metavar="SQL", help="One SELECT over the views of schema hunt."),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", metavar="FILE", help="Read the SELECT from here; - is standard input."
-        ),
-    ] = None,
+    sql: Sql = None,
+    file: File = None,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
-    rows: Annotated[
-        int,
-        typer.Option(
-            "--rows",
-            metavar="N",
-            min=0,
-            show_default=False,
-            help="Default: the server's most.",
-        ),
-    ] = 0,
-    timeout: Annotated[
-        int,
-        typer.Option(
-            "--timeout",
-            metavar="S",
-            min=0,
-            show_default=False,
-            help="Default: the server's most.",
-        ),
-    ] = 0,
-    max_age: Annotated[
-        int | None,
-        typer.Option(
-            "--max-age",
-            metavar="S",
-            min=0,
-            show_default=False,
-            help="Age of a snapshot that will do.",
-        ),
-    ] = None,
+    rows: Rows = 0,
+    timeout: Timeout = 0,
+    max_age: MaxAge = None,
     state: options.State = options.DEFAULT_STATE,
     control: options.Control = None,
     ca: options.Ca = None,
