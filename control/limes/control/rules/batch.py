@@ -16,6 +16,7 @@ from limes.control.store import query
 from limes.v1 import schema
 
 LOG = structlog.get_logger()
+UNREADABLE: Final = "commit_unreadable"  # the cause of losses
 HOLD_OVERFLOW: Final = "rules.hold_overflow"
 HOLD_ROWS: Final = 50_000  # of a kind; more are not worth their memory
 # Kinds of the subject "none" have no image and no cgroup to wait for; cgroup events name their own.
@@ -141,9 +142,9 @@ class MicroBatch:
         lost = schema.KINDS["losses"].actions["lost"]
         self._cursor.begin()
         try:
-            self._cursor.execute(query.text("losses_of_commits"), [after, until, lost])
+            self._cursor.execute(query.text("losses_of_commits"), [after, until, lost, UNREADABLE])
             for kind in self.held.keys() & waiting:
-                self._run("losses_of_waiting", kind, lost)
+                self._run("losses_of_waiting", kind, lost, UNREADABLE)
             self._cursor.commit()
         except BaseException:
             self._cursor.rollback()
@@ -212,7 +213,7 @@ class MicroBatch:
         names = {kind.number: name for name, kind in schema.KINDS.items()}
         return frozenset(names[n] if outcome == "stored" else "losses" for n, outcome in numbers)
 
-    def _run(self, statement: str, kind: str, *values: float) -> None:
+    def _run(self, statement: str, kind: str, *values: float | str) -> None:
         # The only names ever put into a statement are those of the registry.
         if kind not in schema.KINDS and kind != SIGNALS:
             raise KeyError(kind)

@@ -320,4 +320,5 @@ CAUSES: Final[dict[str, str]] = {
     "registry_changed": "spool",
     "malformed_batch": "transport",
     "store_reset": "store",
+    "commit_unreadable": "rules",
 }

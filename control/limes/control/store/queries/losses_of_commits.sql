@@ -15,7 +15,7 @@ SELECT
     0 AS process_pid,
     $3 AS event_action,
     'rules' AS loss_stage,
-    'commit_unreadable' AS loss_cause,
+    $4 AS loss_cause,
     sum(b.last_seq - b.first_seq + 1) AS loss_count,
     min(b.first_seq) AS loss_first_seq,
     max(b.last_seq) AS loss_last_seq

@@ -15,7 +15,7 @@ SELECT
     0 AS process_pid,
     $1 AS event_action,
     'rules' AS loss_stage,
-    'commit_unreadable' AS loss_cause,
+    $2 AS loss_cause,
     count(*) AS loss_count,
     min(b.event_seq) AS loss_first_seq,
     max(b.event_seq) AS loss_last_seq
