@@ -26,6 +26,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     database: Path | None = None
     memory_limit: str = "2GB"
     threads: Annotated[int, msgspec.Meta(ge=0)] = 1
+    free_warning_mib: Annotated[int, msgspec.Meta(ge=0)] = 4096
 
 
 class IngestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

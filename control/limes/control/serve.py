@@ -29,6 +29,7 @@ from limes.control.rules.engine import Engine
 from limes.control.rules.load import load_pack, shipped_packs
 from limes.control.rules.model import Rule
 from limes.control.store.connection import Store, open_store
+from limes.control.store.space import LOOK_SECONDS, Space
 from limes.control.store.writer import Writer
 from limes.v1 import (
     admin_service_pb2_grpc,
@@ -67,6 +68,7 @@ class ControlPlane:
             queue_bytes=config.ingest.queue_mib << 20,
             on_failure=self.wake.set,
         )
+        self.space = Space(config.database, config.store.free_warning_mib << 20)
         self.ingest = IngestServicer(self.writer, config.ingest.labels)
         try:
             with self.store.cursor() as cursor:
@@ -87,6 +89,7 @@ class ControlPlane:
             connected=self.ingest.connected,
             rules=rules,
             engine=self.engine.status,
+            space=self.space,
         )
         alerts = AlertServicer(self.store, self.engine.board)
         snapshots = self._config.database.parent / "snapshots"
@@ -148,7 +151,9 @@ def serve(config: ControlConfig) -> int:
     host = config.listen.rpartition(":")[0]
     LOG.info(READY, address=f"{host}:{plane.port}", database=str(config.database), pid=os.getpid())
     notify("READY=1")
-    plane.wake.wait()
+    plane.space.look()
+    while not plane.wake.wait(LOOK_SECONDS):
+        plane.space.look()
     notify("STOPPING=1")
     LOG.info(STOPPING)
     plane.stop()

@@ -345,3 +345,13 @@ def test_one_sensor_has_no_more_streams_than_its_share(
             break
         except grpc.RpcError:
             assert time.monotonic() < deadline
+
+
+def test_status_warns_when_the_disk_is_nearly_full(plane: Plane) -> None:
+    """In the log, and for whoever asks, before nothing can be committed any more."""
+    plane.start(store={"free_warning_mib": 1 << 40})
+    plane.wait_for("store.space_low")
+    with plane.admin() as admin:
+        status = admin.status()
+    assert status.disk_low
+    assert 0 < status.disk_free_bytes < 1 << 60

@@ -25,8 +25,8 @@ def show_status(status: pb.GetStatusResponse, form: Form) -> None:
     )
     if status.disk_low:
         console().print(
-            f"[bold red]only {status.disk_free_bytes >> 20} MiB are free where the database is[/]: make "
-            "room before it is full and the control plane stops"
+            f"[bold red]only {status.disk_free_bytes >> 20} MiB are free where the database is[/]: "
+            "make room before it is full and the control plane stops"
         )
     sensors = [{**row, "start": row["epoch"]} for row in found["sensors"]]
     show(sensors, ("host_id", "connected", "last_seen", "last_seq", "lost", "start"), form)

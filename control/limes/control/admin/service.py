@@ -17,6 +17,7 @@ from limes.control.store import query
 from limes.control.store.connection import Store
 from limes.control.store.entries import Source
 from limes.control.store.feed import Delivery
+from limes.control.store.space import Space
 from limes.control.store.writer import Writer
 from limes.v1 import admin_service_pb2 as pb
 from limes.v1 import admin_service_pb2_grpc as rpc
@@ -38,12 +39,14 @@ class AdminServicer(rpc.AdminServiceServicer):
         connected: Callable[[], frozenset[Source]],
         rules: Sequence[Rule],
         engine: Callable[[], EngineStatus],
+        space: Space,
     ) -> None:
         self._store = store
         self._writer = writer
         self._connected = connected
         self._rules = rules
         self._engine = engine
+        self._space = space
         self._started = datetime.now(UTC).replace(tzinfo=None)
 
     def GetStatus(  # noqa: N802 - the name is the RPC's
@@ -54,6 +57,7 @@ class AdminServicer(rpc.AdminServiceServicer):
         """Return the state of everything, counts since the server started."""
         counts = self._writer.counts
         engine = self._engine()
+        room = self._space.room()
         return pb.GetStatusResponse(
             version=metadata.version("limes"),
             database=str(self._store.path or "in memory"),
@@ -67,6 +71,8 @@ class AdminServicer(rpc.AdminServiceServicer):
             last_ingest_id=self._store.last_ingest_id(),
             rules_ingest_id=engine.position,
             rules_held=engine.held_rows,
+            disk_free_bytes=room.free,
+            disk_low=room.low,
         )
 
     def _sensors(self) -> list[pb.SensorStatus]:

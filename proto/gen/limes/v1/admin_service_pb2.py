@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1climes/v1/admin_service.proto\x12\x08limes.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xc2\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x16\n\x0eschema_version\x18\x03 \x01(\r\x12\'\n\x07sensors\x18\x04 \x03(\x0b\x32\x16.limes.v1.SensorStatus\x12#\n\x05rules\x18\x05 \x03(\x0b\x32\x14.limes.v1.RuleStatus\x12\x18\n\x10\x65vents_committed\x18\x06 \x01(\x04\x12\x19\n\x11\x62\x61tches_duplicate\x18\x07 \x01(\x04\x12\x19\n\x11\x62\x61tches_malformed\x18\x08 \x01(\x04\x12\x0f\n\x07rewinds\x18\t \x01(\x04\x12\x16\n\x0elast_ingest_id\x18\n \x01(\x04\x12\x17\n\x0frules_ingest_id\x18\x0b \x01(\x04\x12\x12\n\nrules_held\x18\x0c \x01(\x04\"\xa1\x01\n\x0cSensorStatus\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08last_seq\x18\x04 \x01(\x04\x12-\n\tlast_seen\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12\x0c\n\x04lost\x18\x07 \x01(\x04\"J\n\nRuleStatus\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x61lerts\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\"\n\x11TailEventsRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\"B\n\x12TailEventsResponse\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\x12\x0f\n\x07skipped\x18\x03 \x01(\x04\x32\x9f\x01\n\x0c\x41\x64minService\x12\x44\n\tGetStatus\x12\x1a.limes.v1.GetStatusRequest\x1a\x1b.limes.v1.GetStatusResponse\x12I\n\nTailEvents\x12\x1b.limes.v1.TailEventsRequest\x1a\x1c.limes.v1.TailEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1climes/v1/admin_service.proto\x12\x08limes.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xed\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x16\n\x0eschema_version\x18\x03 \x01(\r\x12\'\n\x07sensors\x18\x04 \x03(\x0b\x32\x16.limes.v1.SensorStatus\x12#\n\x05rules\x18\x05 \x03(\x0b\x32\x14.limes.v1.RuleStatus\x12\x18\n\x10\x65vents_committed\x18\x06 \x01(\x04\x12\x19\n\x11\x62\x61tches_duplicate\x18\x07 \x01(\x04\x12\x19\n\x11\x62\x61tches_malformed\x18\x08 \x01(\x04\x12\x0f\n\x07rewinds\x18\t \x01(\x04\x12\x16\n\x0elast_ingest_id\x18\n \x01(\x04\x12\x17\n\x0frules_ingest_id\x18\x0b \x01(\x04\x12\x12\n\nrules_held\x18\x0c \x01(\x04\x12\x17\n\x0f\x64isk_free_bytes\x18\r \x01(\x04\x12\x10\n\x08\x64isk_low\x18\x0e \x01(\x08\"\xa1\x01\n\x0cSensorStatus\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x10\n\x08last_seq\x18\x04 \x01(\x04\x12-\n\tlast_seen\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12\x0c\n\x04lost\x18\x07 \x01(\x04\"J\n\nRuleStatus\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x61lerts\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\"\n\x11TailEventsRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\"B\n\x12TailEventsResponse\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x61rrow\x18\x02 \x01(\x0c\x12\x0f\n\x07skipped\x18\x03 \x01(\x04\x32\x9f\x01\n\x0c\x41\x64minService\x12\x44\n\tGetStatus\x12\x1a.limes.v1.GetStatusRequest\x1a\x1b.limes.v1.GetStatusResponse\x12I\n\nTailEvents\x12\x1b.limes.v1.TailEventsRequest\x1a\x1c.limes.v1.TailEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=75
   _globals['_GETSTATUSREQUEST']._serialized_end=93
   _globals['_GETSTATUSRESPONSE']._serialized_start=96
-  _globals['_GETSTATUSRESPONSE']._serialized_end=418
-  _globals['_SENSORSTATUS']._serialized_start=421
-  _globals['_SENSORSTATUS']._serialized_end=582
-  _globals['_RULESTATUS']._serialized_start=584
-  _globals['_RULESTATUS']._serialized_end=658
-  _globals['_TAILEVENTSREQUEST']._serialized_start=660
-  _globals['_TAILEVENTSREQUEST']._serialized_end=694
-  _globals['_TAILEVENTSRESPONSE']._serialized_start=696
-  _globals['_TAILEVENTSRESPONSE']._serialized_end=762
-  _globals['_ADMINSERVICE']._serialized_start=765
-  _globals['_ADMINSERVICE']._serialized_end=924
+  _globals['_GETSTATUSRESPONSE']._serialized_end=461
+  _globals['_SENSORSTATUS']._serialized_start=464
+  _globals['_SENSORSTATUS']._serialized_end=625
+  _globals['_RULESTATUS']._serialized_start=627
+  _globals['_RULESTATUS']._serialized_end=701
+  _globals['_TAILEVENTSREQUEST']._serialized_start=703
+  _globals['_TAILEVENTSREQUEST']._serialized_end=737
+  _globals['_TAILEVENTSRESPONSE']._serialized_start=739
+  _globals['_TAILEVENTSRESPONSE']._serialized_end=805
+  _globals['_ADMINSERVICE']._serialized_start=808
+  _globals['_ADMINSERVICE']._serialized_end=967
 # @@protoc_insertion_point(module_scope)

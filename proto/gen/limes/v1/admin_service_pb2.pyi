@@ -14,7 +14,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "database", "schema_version", "sensors", "rules", "events_committed", "batches_duplicate", "batches_malformed", "rewinds", "last_ingest_id", "rules_ingest_id", "rules_held")
+    __slots__ = ("version", "database", "schema_version", "sensors", "rules", "events_committed", "batches_duplicate", "batches_malformed", "rewinds", "last_ingest_id", "rules_ingest_id", "rules_held", "disk_free_bytes", "disk_low")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,8 @@ class GetStatusResponse(_message.Message):
     LAST_INGEST_ID_FIELD_NUMBER: _ClassVar[int]
     RULES_INGEST_ID_FIELD_NUMBER: _ClassVar[int]
     RULES_HELD_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_LOW_FIELD_NUMBER: _ClassVar[int]
     version: str
     database: str
     schema_version: int
@@ -39,7 +41,9 @@ class GetStatusResponse(_message.Message):
     last_ingest_id: int
     rules_ingest_id: int
     rules_held: int
-    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., schema_version: _Optional[int] = ..., sensors: _Optional[_Iterable[_Union[SensorStatus, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., events_committed: _Optional[int] = ..., batches_duplicate: _Optional[int] = ..., batches_malformed: _Optional[int] = ..., rewinds: _Optional[int] = ..., last_ingest_id: _Optional[int] = ..., rules_ingest_id: _Optional[int] = ..., rules_held: _Optional[int] = ...) -> None: ...
+    disk_free_bytes: int
+    disk_low: bool
+    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., schema_version: _Optional[int] = ..., sensors: _Optional[_Iterable[_Union[SensorStatus, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[RuleStatus, _Mapping]]] = ..., events_committed: _Optional[int] = ..., batches_duplicate: _Optional[int] = ..., batches_malformed: _Optional[int] = ..., rewinds: _Optional[int] = ..., last_ingest_id: _Optional[int] = ..., rules_ingest_id: _Optional[int] = ..., rules_held: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., disk_low: _Optional[bool] = ...) -> None: ...
 
 class SensorStatus(_message.Message):
     __slots__ = ("host_id", "boot_id", "epoch", "last_seq", "last_seen", "connected", "lost")
