@@ -3,11 +3,12 @@
 Invariant: in JSON it is one object with everything the server said.
 """
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from limes.cli.output import Form, console, show, write_json
 from limes.v1 import admin_service_pb2 as pb
+from rich.text import Text
 
 
 def show_status(status: pb.GetStatusResponse, form: Form) -> None:
@@ -24,13 +25,19 @@ def show_status(status: pb.GetStatusResponse, form: Form) -> None:
         f"{found['batches_malformed']} malformed batches, {found['rewinds']} rewinds"
     )
     if status.disk_low:
-        console().print(
-            f"[bold red]only {status.disk_free_bytes >> 20} MiB are free where the database is[/]: "
-            "make room before it is full and the control plane stops"
+        text = (
+            f"Only {status.disk_free_bytes >> 20} MiB are free where the database lies: make room "
+            "before it is full and the control plane stops."
         )
-    sensors = [{**row, "start": row["epoch"]} for row in found["sensors"]]
-    show(sensors, ("host_id", "connected", "last_seen", "last_seq", "lost", "start"), form)
+        console().print(Text(text, "bold red"))
+    sensors = [{**row, "started": _moment(row["epoch"])} for row in found["sensors"]]
+    show(sensors, ("host_id", "connected", "started", "last_seen", "last_seq", "lost"), form)
     show(found["rules"], ("rule", "version", "alerts", "error"), form)
+
+
+def _moment(epoch: int) -> str:
+    """Return the start of a sensor, which its epoch counts in nanoseconds, as a time."""
+    return datetime.fromtimestamp(epoch / 1e9, UTC).isoformat(timespec="seconds")
 
 
 def plain(status: pb.GetStatusResponse) -> dict[str, Any]:
