@@ -202,9 +202,30 @@ def test_slow_snapshot_is_used_longer_unless_a_newer_one_is_asked_for(make: Make
     first.seconds = 0.0
     with snapshots.lease() as second:
         assert second is not first
-    second.seconds = 3600.0
+    second.seconds = 0.2
     with snapshots.lease(0) as third:
         assert third is not second
+
+
+def test_whoever_always_asks_for_a_new_one_waits_for_the_store_to_rest(make: Make) -> None:
+    """One hunter must not keep the store busy with snapshots; what was promised is kept."""
+    snapshots = make()
+    with snapshots.lease(0) as first:
+        first.seconds = 1.0
+    with snapshots.lease(0) as second:
+        assert second.begun >= first.begun + 1.5 * first.seconds
+
+
+def test_closing_does_not_wait_for_a_rest(make: Make) -> None:
+    """A server that stops does not hang on a large snapshot's rest."""
+    snapshots = make()
+    with snapshots.lease(0) as first:
+        first.seconds = 3600.0
+    hunter = threading.Thread(target=lambda: snapshots.lease(0).__enter__(), daemon=True)
+    hunter.start()
+    snapshots.close()
+    hunter.join(20)
+    assert not hunter.is_alive()
 
 
 def test_snapshot_stays_while_it_is_read(make: Make, tmp_path: Path) -> None:

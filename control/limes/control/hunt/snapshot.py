@@ -35,6 +35,7 @@ WIDE: Final = frozenset({"HUGEINT", "UHUGEINT"})
 BOUNDED: Final = (*schema.KINDS, "batch_log")
 IMAGES: Final = "process_images"  # those of the rows that are kept
 REST: Final = 3.0
+LEAST_REST: Final = 0.5
 ANCESTORS: Final = 64  # rounds in which images named by images are fetched
 
 
@@ -91,6 +92,7 @@ class Snapshots:
         self._lock = threading.Lock()
         self._current: Snapshot | None = None
         self._made = 0
+        self._closing = threading.Event()
         self._sweep()
 
     @contextmanager
@@ -98,8 +100,9 @@ class Snapshots:
         """Give a snapshot not older than `max_age` seconds; it stays until the block ends.
 
         None takes the configured age, or REST times as long as the last one took to make when that
-        is more: a large store must not be busy with snapshots alone. Raises HuntError when none
-        can be made.
+        is more: a large store must not be busy with snapshots alone. So that nobody makes it so,
+        a younger one than there is comes after a rest of LEAST_REST times as long. Raises
+        HuntError when none can be made.
         """
         snapshot = self._take(max_age)
         try:
@@ -109,6 +112,7 @@ class Snapshots:
 
     def close(self) -> None:
         """Remove every snapshot; hunts that still read one keep what they have open."""
+        self._closing.set()
         with self._making, self._lock:
             self._current = None
             self._sweep()
@@ -128,6 +132,9 @@ class Snapshots:
                 if current is not None and current.begun >= asked - self._age(current, max_age):
                     current.readers += 1
                     return current
+            if current is not None:
+                rest_until = current.begun + (1 + LEAST_REST) * current.seconds
+                self._closing.wait(max(0.0, rest_until - time.monotonic()))
             made = self._make()
             made.readers = 1
             with self._lock:
