@@ -3,13 +3,14 @@
 Invariant: a stand-in node is never shown as a GPU; its name says "simulated device".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from limes.sensor import strings
+from limes.sensor.devices import DRM_MAJOR, NVIDIA_MAJOR, driver_majors
 from limes.sensor.identity import mix64
 from limes.sensor.source import Records, U32s, U64s
 
@@ -17,8 +18,6 @@ Device: TypeAlias = tuple[int, str, bool]
 """A configured node: device number, name, and whether it is a stand-in."""
 
 MINOR_BITS: Final = 20
-_NVIDIA_MAJOR: Final = 195
-_DRM_MAJOR: Final = 226
 
 
 def device_number(major: int, minor: int) -> int:
@@ -30,53 +29,48 @@ def _nvidia_name(minor: int) -> str:
     return {254: "nvidia-modeset", 255: "nvidiactl"}.get(minor, f"nvidia{minor}")
 
 
-def _majors(proc: Path) -> dict[int, str]:
-    """Character-device majors with their drivers, from /proc/devices; empty when unreadable."""
-    out: dict[int, str] = {}
-    try:
-        text = (proc / "devices").read_text()
-    except OSError:
-        return out
-    for line in text.partition("Block devices:")[0].splitlines():
-        number, _, name = line.strip().partition(" ")
-        if number.isdigit():
-            out[int(number)] = name
-    return out
-
-
 class Devices:
     """Names of GPU device nodes: configured stand-ins first, then what the host's drivers say."""
 
     def __init__(self, extra: Iterable[Device] = (), *, proc: Path = Path("/proc")) -> None:
         self._proc = proc
         self._extra = {number: (name, simulated) for number, name, simulated in extra}
-        self._known: dict[int, tuple[str, bool]] = {}
 
-    def _find(self, device: int) -> tuple[str, bool]:
+    def _find(self, device: int, drivers: Mapping[int, str]) -> tuple[str, bool]:
         if device in self._extra:
             name, simulated = self._extra[device]
             return (f"{name} (simulated device)" if simulated else name), simulated
         major, minor = device >> MINOR_BITS, device & ((1 << MINOR_BITS) - 1)
-        if major == _NVIDIA_MAJOR:
+        if major == NVIDIA_MAJOR:
             return _nvidia_name(minor), False
-        if major == _DRM_MAJOR:
+        if major == DRM_MAJOR:
             return (f"renderD{minor}" if minor >= 128 else f"card{minor}"), False
-        driver = _majors(self._proc).get(major, f"char-{major}")
+        driver = drivers.get(major, f"char-{major}")
         if driver == "nvidia-uvm":
             return ("nvidia-uvm-tools" if minor else "nvidia-uvm"), False
         return (driver if driver == "kfd" else f"{driver}:{minor}"), False
 
+    def _drivers(self, devices: Iterable[int]) -> Mapping[int, str]:
+        """The host's drivers as they are now, where one of the nodes is named by its driver.
+
+        Not kept: a driver that is loaded again may get another major.
+        """
+        for device in devices:
+            fixed = device >> MINOR_BITS in (NVIDIA_MAJOR, DRM_MAJOR)
+            if not fixed and device not in self._extra:
+                return driver_majors(self._proc)
+        return {}
+
     def name(self, device: int) -> tuple[str, bool]:
         """A node's name and whether it is a stand-in."""
-        found = self._known.get(device)
-        if found is None:
-            found = self._known[device] = self._find(device)
-        return found
+        return self._find(device, self._drivers([device]))
 
     def describe(self, devices: U32s) -> tuple[strings.Strings, npt.NDArray[np.bool_]]:
         """Columns of names and of the simulated mark."""
         unique, inverse = np.unique(devices, return_inverse=True)
-        found = [self.name(device) for device in unique.tolist()]
+        numbers = unique.tolist()
+        drivers = self._drivers(numbers)
+        found = [self._find(device, drivers) for device in numbers]
         names = strings.from_list([name for name, _ in found]).take(inverse)
         return names, np.array([simulated for _, simulated in found], np.bool_)[inverse]
 

@@ -70,6 +70,15 @@ def test_unreadable_proc_still_gives_a_name(tmp_path: Path) -> None:
     assert gpu.Devices(proc=tmp_path).name(gpu.device_number(508, 0)) == ("char-508:0", False)
 
 
+def test_a_driver_that_was_loaded_again_is_named_by_its_new_major(proc: Path) -> None:
+    """Majors are given out anew: the number of one driver may become another's."""
+    devices = gpu.Devices(proc=proc)
+    number = np.array([gpu.device_number(508, 0)], np.uint32)
+    assert devices.describe(number)[0].row(0) == b"nvidia-uvm"
+    (proc / "devices").write_text(DEVICES.replace("508 nvidia-uvm", "508 accel"))
+    assert devices.describe(number)[0].row(0) == b"accel:0"
+
+
 def cells(*rows: tuple[int, int, int]) -> Any:
     """Rows of (tgid, command, calls)."""
     out = np.zeros(len(rows), GPU_CELL_DTYPE)

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 from limes.sensor.bpf import syscall
-from limes.sensor.bpf.devices import driver_majors, gpu_majors
 from limes.sensor.bpf.plan import Attachment, Choice
 from limes.sensor.bpf.ring import Ring
+from limes.sensor.devices import driver_majors, gpu_majors
 from limes.sensor.source import (
     DRAIN_ORDER,
     GPU_CELL_DTYPE,

@@ -1,4 +1,4 @@
-"""Which device numbers the kernel side takes for GPUs.
+"""Which device numbers are GPUs: for the kernel side, and for the names of nodes.
 
 Invariant: dynamic majors are read from /proc/devices, never assumed: each host has others.
 """
@@ -20,7 +20,7 @@ DYNAMIC: Final = frozenset({"nvidia-uvm", "kfd", "accel"})
 def driver_majors(proc: Path = Path("/proc")) -> dict[int, str]:
     """Character-device majors with their driver's name; empty when /proc/devices is unreadable."""
     try:
-        text = (proc / "devices").read_text(encoding="ascii")
+        text = (proc / "devices").read_text(encoding="ascii", errors="replace")
     except OSError:
         return {}
     rows = [line.split() for line in text.partition("Block devices:")[0].splitlines()]
