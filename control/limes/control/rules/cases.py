@@ -21,6 +21,7 @@ from limes.control.rules.scratch import Scratch
 
 Order = Literal["together", "one_by_one", "images_last", "backwards"]
 ORDERS: Final[tuple[Order, ...]] = ("together", "one_by_one", "images_last", "backwards")
+LONG: Final = 8
 BROKEN: Final = "the rule cannot run"
 _NAMING: Final = ("cgroup_events", "process_execs")
 
@@ -143,7 +144,13 @@ def cannot_run(scratch: Scratch, rules: Sequence[Rule], name: str) -> str:
 
 
 def distinct(events: Sequence[Event], orders: Sequence[Order]) -> list[Order]:
-    """Return the orders without those in which the same would arrive as in one before."""
+    """Return the orders without those in which the same would arrive as in one before.
+
+    A case of many events is played in two of them: the others differ from these in nothing that
+    a case of few events does not show.
+    """
+    if len(events) > LONG:
+        orders = [order for order in orders if order in ("together", "backwards")]
     seen: dict[tuple[tuple[int, ...], ...], Order] = {}
     for order in orders:
         arrival = tuple(tuple(e.seq for e in batch) for batch in batches(events, order))
