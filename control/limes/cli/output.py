@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Final, TextIO
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_WIDTH: Final = 100  # columns, where there is no terminal to ask
+WIDE: Final = 150  # columns of a terminal that has room for sentences in a table
 NOTHING: Final = "-"
 
 Row = Mapping[str, Any]
@@ -82,8 +83,19 @@ def note(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def show(rows: Iterable[Row], columns: Sequence[str], form: Form, *, title: str = "") -> None:
-    """Write the columns of the rows to standard output."""
+def show(
+    rows: Iterable[Row],
+    columns: Sequence[str],
+    form: Form,
+    *,
+    title: str = "",
+    whole: Collection[str] = (),
+    wide: Collection[str] = (),
+) -> None:
+    """Write the columns of the rows to standard output.
+
+    In a table `whole` ones are not folded, and `wide` ones are left out of a narrow terminal.
+    """
     if form is Form.JSON:
         for row in rows:
             write_json({name: row[name] for name in columns})
@@ -92,7 +104,9 @@ def show(rows: Iterable[Row], columns: Sequence[str], form: Form, *, title: str 
         writer.writerow(columns)
         writer.writerows([_plain(row[name]) for name in columns] for row in rows)
     else:
-        _show_table(list(rows), columns, title)
+        narrow = sys.stdout.isatty() and console().width < WIDE
+        shown = [name for name in columns if not (narrow and name in wide)]
+        _show_table(list(rows), shown, title, whole)
 
 
 def write_json(row: Row) -> None:
@@ -116,12 +130,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _show_table(rows: list[Row], columns: Sequence[str], title: str) -> None:
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _show_table(
+    rows: list[Row], columns: Sequence[str], title: str, whole: Collection[str]
+) -> None:
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in columns:
         numbers = bool(rows) and all(isinstance(row[name], int | float) for row in rows)
         right = numbers and not any(isinstance(row[name], bool) for row in rows)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=name in whole
+        )
     for row in rows:
         table.add_row(*(Text(safe(_cell(row[name]))) for name in columns))
     # Where nobody looks at a terminal, a folded cell is worse than a long line.

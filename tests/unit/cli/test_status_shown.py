@@ -16,7 +16,7 @@ def status(**members: object) -> pb.GetStatusResponse:
 def test_what_rules_have_not_read_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """An alert may be missing only because it is not there yet."""
     show_status(status(rules_ingest_id=6), Form.TABLE)
-    assert "rules have read not all yet" in capsys.readouterr().out
+    assert "rules have not yet read all of them" in capsys.readouterr().out
     show_status(status(rules_ingest_id=7), Form.TABLE)
     assert "rules have read all of them" in capsys.readouterr().out
 

@@ -16,7 +16,7 @@ from limes.cli.show.words import SIMULATED, duration
 from limes.v1 import alert_service_pb2 as pb
 from rich.text import Text
 
-COLUMNS: Final = ("number", "raised_at", "severity", "rule", "host_id", "cgroup", "summary")
+COLUMNS: Final = ("number", "raised_at", "severity", "rule", "cgroup", "summary")
 STYLES: Final = {
     "critical": "bold white on red",
     "high": "bold red",
@@ -30,6 +30,7 @@ Shorten = Callable[[str], str]
 INDENT: Final = "   "
 _TREE_ROWS: Final = 2  # of the terminal that one process of a tree may take
 _SUMMARY_ROWS: Final = 4
+_LISTED: Final = 80  # characters of a summary in a list
 _LATE_NS: Final = 600 * 10**9  # later than that it was read from a spool or a recording
 
 
@@ -84,11 +85,12 @@ def show_list(alerts: Sequence[pb.Alert], form: Form) -> None:
         rows = [
             {
                 **plain(alert),
-                "raised_at": _utc(alert.raised_at).strftime("%Y-%m-%d %H:%M:%S"),
+                "raised_at": _utc(alert.raised_at).strftime("%m-%d %H:%M:%S"),
+                "summary": _cut(alert.summary),
             }
             for alert in alerts
         ]
-        show(rows, COLUMNS, form)
+        show(rows, COLUMNS, form, whole=COLUMNS[:4], wide=COLUMNS[-1:])
     elif form is Form.JSON:
         for alert in alerts:
             write_json(plain(alert))
@@ -153,6 +155,11 @@ def tree(nodes: Iterable[pb.ProcessNode], width: int, shorten: Shorten = str) ->
         subject = depth == len(oldest_first) - 1
         lines.append(Text.assemble((head, "dim"), (what, "bold" if subject else "")))
     return lines
+
+
+def _cut(text: str) -> str:
+    """Return the beginning of a long text: `limes alerts show` has all of it."""
+    return text if len(text) <= _LISTED else f"{text[: _LISTED - 1]}…"
 
 
 def _utc(value: Timestamp) -> datetime:

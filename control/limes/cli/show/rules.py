@@ -35,7 +35,13 @@ def show_list(folders: Sequence[Path] | None, form: Form) -> None:
         del row["name"]
         if form is Form.TABLE:
             row["description"] = row["description"].partition(". ")[0].rstrip(".")
-    show(rows, LISTED if form is Form.TABLE else list(rows[0]), form)
+    show(
+        rows,
+        LISTED if form is Form.TABLE else list(rows[0]),
+        form,
+        whole=LISTED[:2],
+        wide=LISTED[-1:],
+    )
 
 
 def show_lint(folders: Sequence[Path] | None, form: Form, *, lock: bool) -> bool:

@@ -17,11 +17,11 @@ def show_status(status: pb.GetStatusResponse, form: Form) -> None:
     if form is Form.JSON:
         write_json(found)
         return
-    read = "all of them" if status.rules_ingest_id >= status.last_ingest_id else "not all yet"
+    read = "read" if status.rules_ingest_id >= status.last_ingest_id else "not yet read"
     console().print(
         f"limes {found['version']}, database {found['database']} (schema "
         f"{found['schema_version']})\n{found['events_committed']} events committed since it "
-        f"started, rules have read {read}; {found['batches_duplicate']} duplicate and "
+        f"started, rules have {read} all of them; {found['batches_duplicate']} duplicate and "
         f"{found['batches_malformed']} malformed batches, {found['rewinds']} rewinds"
     )
     if status.disk_low:
