@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from limes.sensor.bpf import open_source
-from limes.sensor.bpf.devices import driver_majors, gpu_majors
 from limes.sensor.bpf.hooks import SIGNALS
 from limes.sensor.bpf.libbpf import BTF, OBJECT, Libbpf
 from limes.sensor.cgroups import find_mount
 from limes.sensor.config import load_config
+from limes.sensor.devices import driver_majors, gpu_majors
 from limes.sensor.errors import SensorError
 from limes.sensor.source import HookState
 
