@@ -71,7 +71,7 @@ def one(cgroup: Path, state: Path) -> dict[str, float]:
 
 
 def is_sensor(pid: int) -> bool:
-    return b"sensor\0run" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"limes.sensor" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def main() -> None:
