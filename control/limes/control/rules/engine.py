@@ -38,9 +38,9 @@ UNREADABLE: Final = duckdb.OutOfMemoryException, duckdb.InterruptException, duck
 CHUNK: Final = 8  # commits a pass when catching up: at most 160,000 rows
 SAVE_SECONDS: Final = 1.0  # how often a place is saved that raised nothing
 # After a pass the engine rests for some times its length: a busy host costs it a part of a core.
-REST: Final = 3.0
+REST: Final = 2.0
 CATCH_UP_SECONDS: Final = 0.2
-REST_SECONDS: Final = 0.3
+REST_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 5.0  # of reading on when the server stops; the rest is read at the next start
 
 
