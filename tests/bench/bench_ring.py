@@ -30,6 +30,7 @@ from limes.sensor.identity import Identity
 from limes.sensor.source import Records
 from limes.v1 import schema
 
+RING_FULL = next(c.number for c in schema.COUNTERS if c.name == "connection_ring_full")
 HOLD = """
 import socket, sys
 s = socket.create_server(('127.0.0.1', 0))
@@ -149,9 +150,7 @@ def storm(rate: int, seconds: float) -> dict[str, float]:
         consumer.flush()
         cpu = time.process_time() - cpu
         made = int(os.read(reading, 32))
-        lost = int(
-            source.counters()[next(c.number for c in schema.COUNTERS if "connection" in c.name)]
-        )
+        lost = int(source.counters()[RING_FULL])
         holder.communicate()
     if made != consumer.delivered + lost:
         raise SystemExit(f"made {made}, delivered {consumer.delivered}, counted lost {lost}")
@@ -165,7 +164,7 @@ def storm(rate: int, seconds: float) -> dict[str, float]:
 
 
 def execs(count: int) -> dict[str, float]:
-    """Nanoseconds of CPU per exec, arguments, redaction and Arrow included; a first lot warms up."""
+    """Nanoseconds of CPU per exec, arguments, redaction and Arrow included, after a warm-up."""
     encoder, about = Encoder(schema.KINDS["process_execs"]), context()
     with scoped() as (source, cgroup):
         for _ in range(2):
