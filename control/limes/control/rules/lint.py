@@ -25,7 +25,7 @@ from limes.v1 import schema
 ATTACK_ID: Final = re.compile(r"^(T\d{4}(\.\d{3})?|AML\.T\d{4}(\.\d{3})?)$")
 _READ: Final = re.compile(r"\b(?:new_|hunt\.)([a-z_]+)\b")
 NEGATIVES: Final = 2
-STEP: Final = "CREATE OR REPLACE TEMP TABLE {}_"
+STEP: Final = ("CREATE", "OR", "REPLACE", "TEMP", "TABLE")  # words each step begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +211,7 @@ def result(rule: Rule, cursor: duckdb.DuckDBPyConnection) -> Iterator[Issue]:
         *steps, last = cursor.extract_statements(rule.sql)
         for step in steps:
             if not is_step(rule, step):
-                yield sql_issue(rule, "step", f"begin each step with {STEP.format(rule.name)}")
+                yield sql_issue(rule, "step", f"begin each step with {step_prefix(rule)}")
                 return
             cursor.execute(step)
         relation = cursor.sql(last.query)
@@ -228,9 +228,14 @@ def result(rule: Rule, cursor: duckdb.DuckDBPyConnection) -> Iterator[Issue]:
             yield sql_issue(rule, "result_type", message)
 
 
+def step_prefix(rule: Rule) -> str:
+    """Return how each step of the rule must begin: tables of its own name, so none meet."""
+    return f"{' '.join(STEP)} {rule.name}_"
+
+
 def is_step(rule: Rule, statement: duckdb.Statement) -> bool:
     """Return whether a statement makes a temporary table of this rule's own."""
-    return bare(statement.query).startswith(STEP.format(rule.name))
+    return bare(statement.query).startswith(step_prefix(rule))
 
 
 def sql_issue(rule: Rule, code: str, message: str, *, line: int = 0) -> Issue:
