@@ -8,7 +8,7 @@ import typer
 from limes.cli import options
 from limes.cli.commands import command
 from limes.cli.errors import UsageError
-from limes.cli.output import Form
+from limes.cli.output import Form, working
 
 Sql = Annotated[
     str | None, typer.Argument(metavar="SQL", help="One SELECT over the views of schema hunt.")
@@ -67,7 +67,10 @@ def hunt(
     from limes.cli.connect import client
     from limes.cli.show.hunts import show_answer
 
-    with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
+    with (
+        client(state, control, ca=ca, certificate=certificate, key=key) as connection,
+        working("Hunting"),
+    ):
         answer = connection.hunt(
             question, timeout_seconds=timeout, max_rows=rows, max_age_seconds=max_age
         )

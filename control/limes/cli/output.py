@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from typing import Any, Final, TextIO
 
@@ -76,6 +76,12 @@ def ending_with_reader() -> Iterator[None]:
     except BrokenPipeError:
         reader_left()
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def working(text: str) -> AbstractContextManager[object]:
+    """Show on a terminal, beside the data, that something is under way."""
+    screen = console(sys.stderr)
+    return screen.status(text) if screen.is_terminal else nullcontext()
 
 
 def note(text: str) -> None:

@@ -15,7 +15,7 @@ from limes.cli.live.narrate import Narrator, Told
 from limes.cli.live.report import JsonReporter, Reporter
 from limes.cli.live.session import SETTLE_SECONDS, WHOLE_HOST, SensorOptions, Session
 from limes.cli.live.verdict import Pair, Verdict, judge
-from limes.cli.output import note
+from limes.cli.output import note, working
 from limes.control.hunt.library import shipped_hunts
 from limes.drill import DrillWorld, Step
 
@@ -57,7 +57,8 @@ def replay(options: UpOptions) -> int:
     reporter = JsonReporter() if options.as_json else Narrator(told=Told.AFTERWARDS)
     with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
-        session.settle_after_sensor()
+        with working("Reading the recording"):
+            session.settle_after_sensor()
         _conclude(session, options.state, reporter, expected=None)
         _stay_on_terminal(session, options)
     return OK

@@ -42,7 +42,6 @@ class SensorOptions:
     plan: str | None = None
     loader: str | None = None
     syscall_hooks: bool | None = None
-    whole_host_syscall_hooks: bool = False
     gpu_nodes: tuple[Mapping[str, object], ...] = ()
     host_id: str = ""
     replay: Path | None = None
@@ -82,8 +81,6 @@ class SensorOptions:
             )
             listed = ", ".join(f"{{ {node} }}" for node in nodes)
             found["LIMES_SENSOR_GPU_EXTRA_NODES"] = f"[{listed}]"
-        if self.whole_host_syscall_hooks:
-            found["LIMES_SENSOR_ALLOW_SYSCALL_HOOKS_ON_WHOLE_HOST"] = "true"
         return found
 
 
