@@ -10,7 +10,8 @@ from harness.errors import LostGuestError
 from harness.guest.frames import Decoder, Kind, encode
 
 _CONSOLE_KEPT_BYTES = 64 * 1024
-_CONSOLE_SHOWN_LINES = 40
+# A panic's call trace is up to 45 lines, and what led to it stands above.
+_CONSOLE_SHOWN_LINES = 80
 _READ_BYTES = 256 * 1024
 _END_SECONDS = 5.0
 
