@@ -13,7 +13,7 @@ from harness.config import Machine
 from harness.emulator import Emulator
 
 # init is handed to a shell: on Debian's kernels the support for #! is itself a module.
-# no_timer_check: on a busy host the emulated timer can miss its check at boot: a panic without need.
+# no_timer_check: on a busy host the emulated timer can miss its check at boot, which is a panic.
 _KERNEL_ARGS = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check rdinit=/bin/busybox"
 _INIT_ARGS = "-- sh /init"
 PORT_NAME = "limes.agent"

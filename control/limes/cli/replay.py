@@ -1,7 +1,8 @@
 """`limes replay`: a recording, fed through the real sensor and control plane."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -38,10 +39,12 @@ def replay(
 
     if file is None:
         file, policy = sample.RECORDING, policy or sample.POLICY
-    raise typer.Exit(
-        run.replay(
+    with ExitStack() as stack:
+        if state is None:
+            state = Path(stack.enter_context(TemporaryDirectory(prefix="limes-replay-")))
+        status = run.replay(
             run.UpOptions(
-                state=state or Path(mkdtemp(prefix="limes-replay-")),
+                state=state,
                 listen=None,
                 policy=policy,
                 packs=tuple(packs or ()),
@@ -51,4 +54,4 @@ def replay(
                 as_json=as_json,
             )
         )
-    )
+    raise typer.Exit(status)

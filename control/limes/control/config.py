@@ -96,7 +96,9 @@ def load_config(
     for name, value in (overrides or {}).items():
         if value is not None:
             put(found, name, str(value) if isinstance(value, Path) else value)
-    return convert(found, "the command line")
+    config = convert(found, "the command line")
+    # Absolute: a hunt's worker runs in another directory than the server.
+    return msgspec.structs.replace(config, state=config.state.absolute())
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -107,3 +107,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The message names the file and the flag."""
     with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file.*--config"):
         load_config(tmp_path / "nowhere.toml", environment={})
+
+
+def test_a_relative_state_directory_is_made_absolute() -> None:
+    """A hunt's worker runs in another directory: a relative path would name nothing there."""
+    settings = load_config(None, {"state": "state"}, environment={})
+    assert settings.state == Path.cwd() / "state"

@@ -86,7 +86,7 @@ class Snapshots:
 
     def __init__(self, store: Store, directory: Path, config: HuntConfig) -> None:
         self._store = store
-        self._directory = directory
+        self._directory = directory.absolute()  # the worker runs elsewhere
         self._config = config
         self._making = threading.Lock()
         self._lock = threading.Lock()
