@@ -8,7 +8,7 @@ STATE ?= state
 RUN_PACKAGES := clang llvm libbpf-dev libbpf1 linux-libc-dev gcc make python3-venv \
   iproute2 openssh-client openssh-server git
 TEST_PACKAGES := $(RUN_PACKAGES) bpftool python3-bpfcc qemu-system-x86 mmdebstrap erofs-utils \
-  busybox-static zstd cpio kmod xz-utils
+  debian-archive-keyring kmod
 BPF_SOURCES := bpf/limes.bpf.c $(wildcard bpf/programs/*.c bpf/lib/*.h bpf/include/*.h)
 OURS := sensor control vagrant bpf/generate.py tests
 
