@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import structlog
-from limes.sensor import decode, gpu, health, procfs, redact, strings
+from limes.sensor import ancestry, decode, gpu, health, procfs, redact, strings
 from limes.sensor.arguments import Arguments
 from limes.sensor.arrow import Column
 from limes.sensor.batches import Batcher
@@ -264,6 +264,8 @@ class Pipeline:
             self._names.learn(cgroups)
         self._name_cgroups(now_ns, cgroups, execs, processes, connections, gpus)
         self._send("cgroup_events", cgroups)
+        if execs is not None and processes is not None:
+            execs = ancestry.with_forkers(execs, processes)
         self._send_execs(execs, chunks)
         self._send_processes(processes)
         self._send("connections", connections)
