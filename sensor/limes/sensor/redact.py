@@ -42,6 +42,16 @@ def _tables() -> tuple[bytes, ...]:
 
 _TABLES: Final = _tables()
 
+
+def _word(letters: bytes) -> int:
+    return int.from_bytes(letters, "little")
+
+
+# The buckets let mixtures of hints through; what they found is compared with the hints themselves.
+_WHOLE: Final = np.array([_word(h.encode()) for h in _HINTS if "." not in h], np.uint32)
+_THREE: Final = np.array([_word(h[:3].encode()) for h in _HINTS if h[3:] == "."], np.uint32)
+_THREE_BYTES: Final = np.uint32(0xFFFFFF)
+
 # Every expression below takes time linear in the argument's length, whatever it holds: what comes
 # before a literal is bounded, or begins where an earlier attempt cannot have begun.
 _VALUE: Final = rb"[^\0]+"
@@ -138,7 +148,15 @@ def _hits(data: bytes, start: int) -> npt.NDArray[np.intp]:
     hits = planes[0][:size] & planes[1][1 : size + 1]
     hits &= planes[2][2 : size + 2]
     hits &= planes[3][3:]
-    return np.flatnonzero(hits) + start
+    at = np.flatnonzero(hits)
+    if not len(at):
+        return at
+    letters = np.frombuffer(part.lower(), np.uint8)
+    words = np.zeros(len(at), np.uint32)
+    for place in range(_WINDOW):
+        words |= letters[at + place].astype(np.uint32) << np.uint32(8 * place)
+    true = np.isin(words, _WHOLE) | np.isin(words & _THREE_BYTES, _THREE)
+    return at[true] + start
 
 
 def clean(argv: bytes) -> bytes:
