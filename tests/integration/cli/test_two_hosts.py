@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.root, pytest.mark.kernel, pytest.mark.timeout(300)]
 
 CONTROL, SENSOR = "10.77.31.1", "10.77.31.2"
 PORT = 7443
+NETNS = Path("/run/netns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     unique = f"{os.getpid():x}"
     control, sensor = f"limes-c-{unique}", f"limes-s-{unique}"
     wires = f"lc{unique}", f"ls{unique}"
+    mounted = NETNS.exists()
     try:
         for name in (control, sensor):
             ip("netns", "add", name)
@@ -61,6 +63,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     finally:
         for name in (control, sensor):
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+        if not mounted and not any(NETNS.iterdir()):  # the first `ip netns add` mounted it
+            subprocess.run(["umount", str(NETNS)], check=True)
+            NETNS.rmdir()
 
 
 def ip(*arguments: str) -> None:
