@@ -148,15 +148,17 @@ def serve(config: ControlConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, wake)
     plane.start()
-    host = config.listen.rpartition(":")[0]
-    LOG.info(READY, address=f"{host}:{plane.port}", database=str(config.database), pid=os.getpid())
-    notify("READY=1")
-    plane.space.look()
-    while not plane.wake.wait(LOOK_SECONDS):
+    try:
+        host, database = config.listen.rpartition(":")[0], str(config.database)
+        LOG.info(READY, address=f"{host}:{plane.port}", database=database, pid=os.getpid())
+        notify("READY=1")
         plane.space.look()
-    notify("STOPPING=1")
-    LOG.info(STOPPING)
-    plane.stop()
+        while not plane.wake.wait(LOOK_SECONDS):
+            plane.space.look()
+        notify("STOPPING=1")
+        LOG.info(STOPPING)
+    finally:
+        plane.stop()  # also when nobody reads the log any more: its threads would go on for ever
     if plane.writer.failure is not None:
         raise plane.writer.failure
     if plane.engine.failure is not None:

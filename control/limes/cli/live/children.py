@@ -19,6 +19,7 @@ from limes.cli.errors import ChildError
 from limes.cli.main import PARENT_VARIABLE
 
 STOP_SECONDS: Final = 20.0  # a sensor waits up to 10 s for its last acknowledgement
+_LOOK_SECONDS: Final = 0.05
 _LOUD: Final = frozenset({"warning", "error", "critical"})
 
 Line = Mapping[str, Any]
@@ -46,18 +47,19 @@ class Child:
         self._news = threading.Condition()
         if log.exists():
             log.replace(log.with_suffix(".1.log"))
-        self._log = log.open("w", encoding="utf-8")
+        # A file, not a pipe: a child that outlives this process must be able to say why it ends.
+        self._log = log.open("w+", encoding="utf-8", errors="replace")
         # -P: with -m alone, whatever lies in the current directory could be imported as root.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "limes.cli.main", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
-            process_group=0,  # Ctrl-C is for the parent, which stops its children in order
-        )
+        command = [sys.executable, "-P", "-m", "limes.cli.main", *arguments]
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
+                process_group=0,  # Ctrl-C is for the parent, which stops its children in order
+            )
         self._reader = threading.Thread(target=self._read, name=f"{name}-log", daemon=True)
         self._reader.start()
 
@@ -158,12 +160,20 @@ class Child:
         self.stop()
 
     def _read(self) -> None:
-        if self._process.stderr is None:
-            raise AssertionError
-        for text in self._process.stderr:
-            self._log.write(text)
-            self._log.flush()
-            self._take(text.rstrip("\n"))
+        """Follow the log until the process has ended and all of it was read."""
+        pending = ""
+        while True:
+            ended = self._process.poll() is not None
+            while text := self._log.readline():
+                pending += text
+                if pending.endswith("\n"):
+                    self._take(pending.rstrip("\n"))
+                    pending = ""
+            if ended:
+                break
+            time.sleep(_LOOK_SECONDS)
+        if pending:
+            self._take(pending)
         with self._news:
             self._news.notify_all()
 
