@@ -32,7 +32,7 @@ run: packages-run .venv/.run-stamp bpf ## Watch the modelled incident live: sens
 	.venv/bin/limes up --drill --state $(STATE) $(if $(SCOPE),--scope $(SCOPE))
 
 test: packages-test .venv/.dev-stamp bpf check ## Everything that CI runs: checks and all tests, VM included
-	$(PYTHON) -m pytest --cov --cov-report=term:skip-covered
+	LIMES_RUN_KERNEL_TESTS=1 $(PYTHON) -m pytest --cov --cov-report=term:skip-covered
 
 check: ## Formatters, linters, types, contracts and generated files
 	.venv/bin/ruff check $(OURS)
