@@ -52,7 +52,7 @@ def batch(kind: str, first_seq: int, count: int, **values: object) -> pb.StreamR
     number = schema.KINDS[kind].number
     message = pb.EventBatch(first_seq=first_seq, count=count, payload=payload)
     message.kind = number  # type: ignore[assignment]
-    return pb.StreamRequest(batch=message)
+    return pb.StreamRequest(batches=pb.EventBatches(batches=[message]))
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ def encode(kind: str, first: int, table: pa.Table) -> bytes:
         count=table.num_rows,
         payload=payload,
     )
-    return pb.StreamRequest(batch=batch).SerializeToString()
+    return pb.StreamRequest(batches=pb.EventBatches(batches=[batch])).SerializeToString()
 
 
 def cpu_seconds(who: int) -> float:
@@ -247,7 +247,7 @@ class Sensor:
 
         done = threading.Event()
         for raw in self._sent:
-            batch = pb.StreamRequest.FromString(raw).batch
+            batch = pb.StreamRequest.FromString(raw).batches.batches[0]
             ends.append(batch.first_seq + batch.count - 1)
         count = 0
         for response in method(requests()):

@@ -106,14 +106,15 @@ class Consumer:
     def drain(self) -> int:
         records = self._source.drain().get("connection")
         if records is not None:
-            self._held.append(records.copy())
+            self._held.append(np.frombuffer(records.tobytes(), records.dtype))
         self._source.release()
         return 0 if records is None else len(records)
 
     def flush(self) -> None:
         if not self._held:
             return
-        records, self._held = np.concatenate(self._held), []
+        whole = b"".join(part.tobytes() for part in self._held)
+        records, self._held = np.frombuffer(whole, self._held[0].dtype), []
         for start in range(0, len(records), 20_000):
             part = records[start : start + 20_000]
             columns = decode.decode("connections", self._context, part)

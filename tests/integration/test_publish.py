@@ -31,6 +31,7 @@ class Call:
         self.hello = hello
         self.requests: queue.Queue[Any] = queue.Queue()
         self.responses: queue.Queue[Any] = queue.Queue()
+        self._came: list[tuple[int, int]] = []
 
     def next(self) -> pb.StreamRequest:
         """The next message from the sensor."""
@@ -40,13 +41,14 @@ class Call:
 
     def ranges(self, count: int) -> list[tuple[int, int]]:
         """First number and count of the next batches; a gap is (first, -last)."""
-        out = []
-        for _ in range(count):
+        while len(self._came) < count:
             request = self.next()
             if request.HasField("gap"):
-                out.append((request.gap.first_seq, -request.gap.last_seq))
+                self._came.append((request.gap.first_seq, -request.gap.last_seq))
             else:
-                out.append((request.batch.first_seq, request.batch.count))
+                batches = request.batches.batches
+                self._came += [(batch.first_seq, batch.count) for batch in batches]
+        out, self._came = self._came[:count], self._came[count:]
         return out
 
     def settings(self, last_seq: int = 0, **labels: str) -> "Call":

@@ -18,21 +18,24 @@ def with_forkers(execs: Records, processes: Records) -> Records:
     A shell that starts a job in the background may end before the job's exec; init is the parent
     then, and would hide who did it. What was forked earlier is found by its process_forks row.
     """
-    forks = processes[processes["kind"] == _FORK]
+    forks = np.flatnonzero(processes["kind"] == _FORK)
     if not len(forks) or not len(execs):
         return execs
-    forks = forks[np.argsort(forks["start_ns"], kind="stable")]
-    at = np.minimum(np.searchsorted(forks["start_ns"], execs["start_ns"]), len(forks) - 1)
+    starts = processes["start_ns"][forks]
+    order = np.argsort(starts, kind="stable")
+    forks, starts = forks[order], starts[order]
+    at = np.minimum(np.searchsorted(starts, execs["start_ns"]), len(forks) - 1)
     found = forks[at]
-    same = (found["start_ns"] == execs["start_ns"]) & (found["tgid"] == execs["tgid"])
-    moved = same & (found["ppid"] != execs["ppid"])
+    moved = starts[at] == execs["start_ns"]
+    moved &= processes["tgid"][found] == execs["tgid"]
+    moved &= processes["ppid"][found] != execs["ppid"]
     if not moved.any():
         return execs
-    out = execs.copy()
+    out, found = execs.copy(), found[moved]
     for member, source in (
         ("ppid", "ppid"),
         ("parent_start_ns", "parent_start_ns"),
         ("parent_exec_id", "exec_id"),  # a child runs its parent's image until it execs
     ):
-        out[member][moved] = found[source][moved]
+        out[member][moved] = processes[source][found]
     return out

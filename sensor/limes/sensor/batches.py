@@ -11,7 +11,8 @@ from limes.sensor.arrow import Column, Encoder
 from limes.sensor.segments import Entry
 from limes.v1 import schema
 
-_LEVEL: Final = 1
+# Half the CPU of level 1, for a fifth more bytes.
+_LEVEL: Final = -5
 
 
 class Batcher:

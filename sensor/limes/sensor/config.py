@@ -64,7 +64,7 @@ class SensorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     redact: bool = True
 
     drain_min_ms: Positive = 10
-    drain_max_ms: Positive = 50
+    drain_max_ms: Positive = 100
     flush_ms: Positive = 200
     flush_rows: Positive = 20_000
 

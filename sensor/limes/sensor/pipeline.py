@@ -21,7 +21,7 @@ from limes.sensor.clock import Clock
 from limes.sensor.errors import AbiMismatch
 from limes.sensor.health import Hooks, Losses, Stamp
 from limes.sensor.identity import TICK_NS, Identity
-from limes.sensor.source import RECORD_DTYPES, Records, RecordSource, Tree, U64s
+from limes.sensor.source import Records, RecordSource, Tree, U64s, pick
 from limes.sensor.spool import Spool
 from limes.v1 import schema
 
@@ -33,7 +33,7 @@ _MAX_ARGS_BYTES: Final = 8 << 20  # of one batch
 _MAX_ROWS: Final = 20_000  # of one batch
 _BUSY_ROWS: Final = 500
 _BUSY_FLUSH: Final = 2.5  # intervals between flushes while there are so many
-_IDLE_PASSES: Final = 20
+_BUSY_PASS: Final = 2000  # rows of one pass; the rings hold several times as many
 _WALK_EVERY_NS: Final = 500_000_000
 _QUIET_NS: Final = 30 * _SECOND_NS
 _FORK: Final = schema.KINDS["process_forks"].number
@@ -56,7 +56,7 @@ class Pace:
     """How often to look and to send, in nanoseconds."""
 
     drain_min_ns: int = 10_000_000
-    drain_max_ns: int = 50_000_000
+    drain_max_ns: int = 100_000_000
     flush_ns: int = 200_000_000
     flush_rows: int = _MAX_ROWS
 
@@ -111,6 +111,7 @@ class Pipeline:
         self._hooks = Hooks()
         self._batcher = Batcher()
         self._held: dict[str, list[bytes]] = {}
+        self._types: dict[str, np.dtype[Any]] = {}
         self._held_rows = 0
         self._held_since = 0
         self._flushed_at = 0
@@ -120,9 +121,9 @@ class Pipeline:
         self._second = Timer(_SECOND_NS)
         self._gpu_timer = Timer(2 * _SECOND_NS)
         self._health_timer = Timer(5 * _SECOND_NS)
+        self._progress_timer = Timer(5 * _SECOND_NS)
         self._minute = Timer(60 * _SECOND_NS)
         self._interval = pace.drain_min_ns
-        self._empty_passes = 0
         self._stopping = False
         self._asked = False
 
@@ -138,7 +139,13 @@ class Pipeline:
         self._send_hooks(stamp)
         self._send_losses(stamp, [("sensor", cause, 0) for cause in self._spool.causes])
         self._send_health(stamp, "started")
-        for timer in (self._second, self._gpu_timer, self._health_timer, self._minute):
+        for timer in (
+            self._second,
+            self._gpu_timer,
+            self._health_timer,
+            self._progress_timer,
+            self._minute,
+        ):
             timer.due(now_ns)
         self._hand_over()
 
@@ -150,17 +157,15 @@ class Pipeline:
         self.finish()
 
     def pause(self, rows: int) -> int:
-        """Nanoseconds to wait after a pass that drained so many rows.
+        """Nanoseconds to wait after a pass that drained so many rows: short under load.
 
-        Short under load; the longest when there is little; twice that when there has been nothing
-        for a while, as a wake-up costs more than a look at empty rings.
+        A wake-up costs more than a look at empty rings, so it comes seldom when there is little.
         """
-        self._empty_passes = 0 if rows else self._empty_passes + 1
-        if rows >= _BUSY_ROWS:
+        if rows >= _BUSY_PASS:
             self._interval = self._pace.drain_min_ns
         else:
             self._interval = min(self._interval * 2, self._pace.drain_max_ns)
-        return self._interval * 2 if self._empty_passes > _IDLE_PASSES else self._interval
+        return self._interval
 
     @property
     def stopping(self) -> bool:
@@ -231,6 +236,7 @@ class Pipeline:
                 rows += len(records)
                 # Bytes: copying and joining arrays of records goes member by member.
                 self._held.setdefault(name, []).append(records.tobytes())
+                self._types[name] = records.dtype
         self._source.release()
         self._held_rows += rows
         return rows
@@ -240,7 +246,7 @@ class Pipeline:
         parts = self._held.pop(name, None)
         if parts is None:
             return None
-        records = np.frombuffer(b"".join(parts), RECORD_DTYPES[name])
+        records = np.frombuffer(b"".join(parts), self._types[name])
         if "version" in (records.dtype.names or ()):
             version = int(records["version"][0])
             if version != schema.ABI_VERSION:
@@ -327,7 +333,7 @@ class Pipeline:
         if processes is None:
             return
         kinds = processes["kind"]
-        forks, exits = processes[kinds == _FORK], processes[kinds == _EXIT]
+        forks, exits = pick(processes, kinds == _FORK), pick(processes, kinds == _EXIT)
         self._unknown_records += len(processes) - len(forks) - len(exits)
         self._send("process_forks", forks)
         self._send("process_exits", exits)
@@ -339,7 +345,8 @@ class Pipeline:
 
     def _each_second(self, now_ns: int) -> None:
         self._context.offset_ns = self._clock.offset_ns()
-        self._source.report_progress()
+        if self._progress_timer.due(now_ns):
+            self._source.report_progress()
         stamp = self._stamp()
         self._count_losses(stamp)
         self._send_hooks(stamp)
@@ -396,7 +403,7 @@ class Pipeline:
         # Whoever ran execve meanwhile has a row of its own coming.
         newer: set[int] = set()
         for part in self._held.get("exec", ()):
-            newer.update(np.frombuffer(part, RECORD_DTYPES["exec"])["tgid"].tolist())
+            newer.update(np.frombuffer(part, self._types["exec"])["tgid"].tolist())
         kept = [row for row, image in enumerate(images) if image.tgid not in newer]
         images = [images[row] for row in kept]
         if not images:

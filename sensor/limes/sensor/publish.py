@@ -43,6 +43,7 @@ SET_ASIDE: Final = "publish.earlier_epoch_set_aside"
 _FIRST_DELAY: Final = 0.1
 _MAX_DELAY: Final = 15.0
 _WINDOW_BYTES: Final = 16 << 20
+_MESSAGE_BYTES: Final = 256 << 10  # of a message of several batches, but for the last of them
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -118,35 +119,54 @@ class _Feed:
             self._in_flight_bytes -= self._in_flight.popleft()[1]
         self.news.set()
 
-    async def next(self) -> Entry | Hole:
-        """The next item in sequence, once there is one and the window has room for it."""
-        while True:
-            if self._in_flight_bytes < _WINDOW_BYTES:
-                item = self._epoch.take(self._next_seq)
-                if item is not None:
-                    break
+    async def next(self) -> list[Entry] | Hole:
+        """What follows in sequence, once there is something and the window has room for it.
+
+        Batches that are ready come together: a message costs both sides more than a batch in it.
+        """
+        while (item := self._following()) is None:
             self.news.clear()
-            if self._epoch.last_seq < self._next_seq or self._in_flight_bytes >= _WINDOW_BYTES:
+            if self._full or self._epoch.last_seq < self._next_seq:
                 await self.news.wait()
-        self._next_seq = item.last_seq + 1
-        size = len(item.payload) if isinstance(item, Entry) else 0
-        self._in_flight.append((item.last_seq, size))
+        if isinstance(item, Hole):
+            self._goes(item.last_seq, 0)
+            return item
+        entries, size = [], 0
+        while isinstance(item, Entry):
+            entries.append(item)
+            size += len(item.payload)
+            self._goes(item.last_seq, len(item.payload))
+            item = self._following() if size < _MESSAGE_BYTES else None
+        return entries
+
+    @property
+    def _full(self) -> bool:
+        return self._in_flight_bytes >= _WINDOW_BYTES
+
+    def _following(self) -> Entry | Hole | None:
+        return None if self._full else self._epoch.take(self._next_seq)
+
+    def _goes(self, last_seq: int, size: int) -> None:
+        self._next_seq = last_seq + 1
+        self._in_flight.append((last_seq, size))
         self._in_flight_bytes += size
-        return item
 
 
-def _message(item: Entry | Hole) -> pb.StreamRequest:
+def _message(item: list[Entry] | Hole) -> pb.StreamRequest:
     if isinstance(item, Hole):
         log.warning(GAP, first_seq=item.first_seq, last_seq=item.last_seq, cause=item.cause)
         gap = pb.Gap(first_seq=item.first_seq, last_seq=item.last_seq, cause=item.cause)
         return pb.StreamRequest(gap=gap)
-    batch = pb.EventBatch(
-        kind=item.kind,  # type: ignore[arg-type]
-        first_seq=item.first_seq,
-        count=item.events,
-        payload=item.payload,
-    )
-    return pb.StreamRequest(batch=batch)
+    batches = [
+        pb.EventBatch(
+            kind=entry.kind,  # type: ignore[arg-type]
+            first_seq=entry.first_seq,
+            count=entry.events,
+            payload=entry.payload,
+        )
+        for entry in item
+    ]
+    return pb.StreamRequest(batches=pb.EventBatches(batches=batches))
 
 
 def _fault(task: asyncio.Task[None]) -> BaseException | None:

@@ -122,7 +122,7 @@ class Recorder:
         records = self._inner.drain()
         for name, array in records.items():
             if len(array):
-                self._write(name, len(array), array.tobytes())
+                self._write(name, len(array), array.astype(RECORD_DTYPES[name]).tobytes())
         if any(map(len, records.values())):
             self._write("end_of_drain", 0, b"")
         return records

@@ -1,6 +1,6 @@
 """The seam between the kernel and the pipeline: what every source of records gives.
 
-Invariant: records leave a source only as whole numpy arrays of `schema.RECORDS[...]` types.
+Invariant: records leave a source only as whole numpy arrays with the members of `schema.RECORDS`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,13 @@ pipeline sends in the opposite order.
 """
 
 
+def pick(records: Records, rows: npt.NDArray[Any]) -> Records:
+    """These rows (numbers or a mask): each copied whole, where numpy would go member by member."""
+    whole = records.view(np.dtype((np.void, records.dtype.itemsize)))
+    picked: Records = whole[rows].view(records.dtype)
+    return picked
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookState:
     """What became of one kernel hook: `state` is an action of the kind sensor_hooks."""
@@ -50,7 +57,10 @@ class Tree(Protocol):
 
 
 class RecordSource(Protocol):
-    """Kernel records as columns, from BPF or from a recorded file. Used from one thread only."""
+    """Kernel records as columns, from BPF or from a recorded file. Used from one thread only.
+
+    Records have the members of RECORD_DTYPES; a source may have room between them.
+    """
 
     @property
     def loader(self) -> str:
@@ -92,7 +102,7 @@ class RecordSource(Protocol):
     def report_progress(self) -> None:
         """Has a connection_progress record written for each open socket that is due (30 s).
 
-        Called each second; the records come with a later drain.
+        Called every few seconds; the records come with a later drain.
         """
 
     def stop(self) -> None:

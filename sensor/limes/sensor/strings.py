@@ -84,7 +84,7 @@ def heads(slots: Bytes2d, lengths: Lengths) -> Strings:
     width = int(lengths.max(initial=0))
     if not width:
         return Strings(np.zeros(len(slots) + 1, np.int32), b"")
-    mask = _INDEX[:width] < lengths[:, None]
+    mask = _INDEX[:width] < lengths.astype(np.uint16)[:, None]
     return utf8(Strings(offsets_of(lengths), slots[:, :width][mask].tobytes()))
 
 

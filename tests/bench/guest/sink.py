@@ -26,10 +26,10 @@ class Sink(rpc.IngestServiceServicer):
         for request in requests:
             if request.WhichOneof("message") == "hello":
                 yield pb.StreamResponse(settings=pb.Settings(last_seq=0))
-            elif request.WhichOneof("message") == "batch":
-                batch = request.batch
-                kind = pb.EventKind.Name(batch.kind)
-                self._counts[kind] = self._counts.get(kind, 0) + batch.count
+            elif request.WhichOneof("message") == "batches":
+                for batch in request.batches.batches:
+                    kind = pb.EventKind.Name(batch.kind)
+                    self._counts[kind] = self._counts.get(kind, 0) + batch.count
                 last = batch.first_seq + batch.count - 1
                 yield pb.StreamResponse(ack=pb.Ack(last_seq=last))
 

@@ -25,6 +25,10 @@ def served(plane: Plane) -> Plane:
     return plane.start()
 
 
+def one(batch: pb.EventBatch) -> pb.StreamRequest:
+    return pb.StreamRequest(batches=pb.EventBatches(batches=[batch]))
+
+
 def gap(first: int, last: int, cause: str = "spool_full") -> pb.StreamRequest:
     return pb.StreamRequest(gap=pb.Gap(first_seq=first, last_seq=last, cause=cause))
 
@@ -141,13 +145,13 @@ def malformed(kind: int = 4, payload: bytes = b"nonsense") -> pb.EventBatch:
 
 
 def wrong_kind(make_batch: MakeBatch) -> pb.EventBatch:
-    batch = make_batch("process_execs", 3, 2).batch
+    batch = make_batch("process_execs", 3, 2).batches.batches[0]
     batch.kind = pb.EVENT_KIND_CONNECTIONS
     return batch
 
 
 def wrong_count(make_batch: MakeBatch) -> pb.EventBatch:
-    batch = make_batch("connections", 3, 4).batch
+    batch = make_batch("connections", 3, 4).batches.batches[0]
     batch.count = 2
     return batch
 
@@ -175,7 +179,7 @@ def test_a_malformed_batch_is_a_loss_with_its_range_and_the_stream_goes_on(
 ) -> None:
     """It is counted, logged and committed as a loss; what follows is stored."""
     stream, _ = make_sensor().stream()
-    bad = pb.StreamRequest(batch=make(make_batch))
+    bad = one(make(make_batch))
     stream.send(make_batch("connections", 1, 2), bad, make_batch("connections", 5, 1))
     stream.receive_ack(5)
     with served.admin() as admin:
@@ -190,15 +194,31 @@ def test_a_malformed_batch_is_a_loss_with_its_range_and_the_stream_goes_on(
     assert found == [("malformed_batch", 3, 4)]
 
 
+def test_the_batches_of_one_message_are_stored_in_order(
+    served: Plane, make_sensor: MakeSensor, make_batch: MakeBatch
+) -> None:
+    """Also where one of them is no sound batch."""
+    stream, _ = make_sensor().stream()
+    first, third = make_batch("connections", 1, 2), make_batch("process_execs", 5, 3)
+    batches = [first.batches.batches[0], malformed(), third.batches.batches[0]]
+    stream.send(pb.StreamRequest(batches=pb.EventBatches(batches=batches)))
+    stream.receive_ack(7)
+    assert served.terminate() == 0
+    assert served.rows("SELECT event_seq FROM connections ORDER BY 1") == [(1,), (2,)]
+    assert served.rows("SELECT event_seq FROM process_execs ORDER BY 1") == [(5,), (6,), (7,)]
+    found = served.rows("SELECT loss_cause, loss_first_seq, loss_last_seq FROM losses")
+    assert found == [("malformed_batch", 3, 4)]
+
+
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (pb.StreamRequest(batch=pb.EventBatch(first_seq=1, count=0)), "is no range"),
-        (pb.StreamRequest(batch=pb.EventBatch(first_seq=0, count=2)), "is no range"),
+        (one(pb.EventBatch(first_seq=1, count=0)), "is no range"),
+        (one(pb.EventBatch(first_seq=0, count=2)), "is no range"),
         (gap(5, 4), "is no range"),
         (gap(1, (1 << 64) - 1), "is no range"),
         (gap(1, 1 << 62), "is longer than"),
-        (pb.StreamRequest(), "neither a batch nor a gap"),
+        (pb.StreamRequest(), "neither batches nor a gap"),
     ],
 )
 def test_a_message_without_a_range_ends_the_stream(
@@ -221,7 +241,7 @@ def test_one_bad_sensor_does_not_disturb_the_others(
     for number in range(20):
         batch = malformed()
         batch.first_seq = 1 + 2 * number
-        bad_stream.send(pb.StreamRequest(batch=batch))
+        bad_stream.send(one(batch))
         good_stream.send(make_batch("connections", 1 + 3 * number, 3))
     good_stream.receive_ack(60)
     bad_stream.receive_ack(40)

@@ -97,7 +97,7 @@ def test_host_id_defaults_to_the_host_name() -> None:
         ("scope = []", ["scope is empty"]),
         ('scope = ["job_1"]', ["'job_1'", '"/system.slice"']),
         ('scope = ["/a/../b"]', ["'/a/../b'"]),
-        ("drain_min_ms = 80", ["drain_min_ms is 80", "drain_max_ms = 50"]),
+        ("drain_min_ms = 180", ["drain_min_ms is 180", "drain_max_ms = 100"]),
         ('loader = "replay"', ["replay_file"]),
         ('replay_file = "x"', ['loader = "replay"']),
         ("syscall_hooks = true", ["allow_syscall_hooks_on_whole_host"]),

@@ -165,7 +165,7 @@ class IngestServicer(rpc.IngestServiceServicer):
             for request in requests:
                 if self._stopping or call.ending:
                     return  # `finish` ends the stream, behind the acknowledgements
-                if not self._writer.submit(read_entry(request, call)):
+                if not all(map(self._writer.submit, read_entries(request, call))):
                     return
             self._writer.submit(Goodbye(peer=call))
         except grpc.RpcError:
@@ -203,16 +203,18 @@ def read_hello(request: pb.StreamRequest | None, who: Identity) -> Hello:
     )
 
 
-def read_entry(request: pb.StreamRequest, call: Call) -> Batch | Missing:
-    """Return what a message of an open stream asks to store; a bad batch as the loss it is.
+def read_entries(request: pb.StreamRequest, call: Call) -> Iterator[Batch | Missing]:
+    """Yield what a message of an open stream asks to store; a bad batch as the loss it is.
 
     Raises IngestError when the message states no range of sequence numbers: the stream must end.
     """
-    if request.HasField("batch"):
-        return read_batch(request.batch, call)
-    if request.HasField("gap"):
-        return read_gap(request.gap, call)
-    raise IngestError("a message of the stream is neither a batch nor a gap")
+    if request.HasField("batches"):
+        for batch in request.batches.batches:
+            yield read_batch(batch, call)
+    elif request.HasField("gap"):
+        yield read_gap(request.gap, call)
+    else:
+        raise IngestError("a message of the stream has neither batches nor a gap")
 
 
 def read_batch(batch: pb.EventBatch, call: Call) -> Batch | Missing:

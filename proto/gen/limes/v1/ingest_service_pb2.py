@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlimes/v1/ingest_service.proto\x12\x08limes.v1\"\x81\x01\n\rStreamRequest\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.limes.v1.HelloH\x00\x12%\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x14.limes.v1.EventBatchH\x00\x12\x1c\n\x03gap\x18\x03 \x01(\x0b\x32\r.limes.v1.GapH\x00\x42\t\n\x07message\"}\n\x05Hello\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x13\n\x0b\x61\x62i_version\x18\x04 \x01(\r\x12\x16\n\x0esensor_version\x18\x05 \x01(\t\x12\x16\n\x0ekernel_release\x18\x06 \x01(\t\"b\n\nEventBatch\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.limes.v1.EventKind\x12\x11\n\tfirst_seq\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\"9\n\x03Gap\x12\x11\n\tfirst_seq\x18\x01 \x01(\x04\x12\x10\n\x08last_seq\x18\x02 \x01(\x04\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\"\x85\x01\n\x0eStreamResponse\x12\x1c\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\r.limes.v1.AckH\x00\x12\"\n\x06rewind\x18\x02 \x01(\x0b\x32\x10.limes.v1.RewindH\x00\x12&\n\x08settings\x18\x03 \x01(\x0b\x32\x12.limes.v1.SettingsH\x00\x42\t\n\x07message\"\x17\n\x03\x41\x63k\x12\x10\n\x08last_seq\x18\x01 \x01(\x04\"\x1a\n\x06Rewind\x12\x10\n\x08next_seq\x18\x01 \x01(\x04\"{\n\x08Settings\x12\x10\n\x08last_seq\x18\x01 \x01(\x04\x12.\n\x06labels\x18\x02 \x03(\x0b\x32\x1e.limes.v1.Settings.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xc5\x02\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VENT_KIND_PROCESS_EXECS\x10\x01\x12\x1c\n\x18\x45VENT_KIND_PROCESS_FORKS\x10\x02\x12\x1c\n\x18\x45VENT_KIND_PROCESS_EXITS\x10\x03\x12\x1a\n\x16\x45VENT_KIND_CONNECTIONS\x10\x04\x12\x19\n\x15\x45VENT_KIND_GPU_EVENTS\x10\x05\x12\x1b\n\x17\x45VENT_KIND_GPU_ACTIVITY\x10\x06\x12\x1c\n\x18\x45VENT_KIND_CGROUP_EVENTS\x10\x07\x12\x1c\n\x18\x45VENT_KIND_SENSOR_HEALTH\x10\x08\x12\x1b\n\x17\x45VENT_KIND_SENSOR_HOOKS\x10\t\x12\x15\n\x11\x45VENT_KIND_LOSSES\x10\n2P\n\rIngestService\x12?\n\x06Stream\x12\x17.limes.v1.StreamRequest\x1a\x18.limes.v1.StreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlimes/v1/ingest_service.proto\x12\x08limes.v1\"\x85\x01\n\rStreamRequest\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.limes.v1.HelloH\x00\x12)\n\x07\x62\x61tches\x18\x02 \x01(\x0b\x32\x16.limes.v1.EventBatchesH\x00\x12\x1c\n\x03gap\x18\x03 \x01(\x0b\x32\r.limes.v1.GapH\x00\x42\t\n\x07message\"}\n\x05Hello\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x13\n\x0b\x61\x62i_version\x18\x04 \x01(\r\x12\x16\n\x0esensor_version\x18\x05 \x01(\t\x12\x16\n\x0ekernel_release\x18\x06 \x01(\t\"5\n\x0c\x45ventBatches\x12%\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x14.limes.v1.EventBatch\"b\n\nEventBatch\x12!\n\x04kind\x18\x01 \x01(\x0e\x32\x13.limes.v1.EventKind\x12\x11\n\tfirst_seq\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\"9\n\x03Gap\x12\x11\n\tfirst_seq\x18\x01 \x01(\x04\x12\x10\n\x08last_seq\x18\x02 \x01(\x04\x12\r\n\x05\x63\x61use\x18\x03 \x01(\t\"\x85\x01\n\x0eStreamResponse\x12\x1c\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\r.limes.v1.AckH\x00\x12\"\n\x06rewind\x18\x02 \x01(\x0b\x32\x10.limes.v1.RewindH\x00\x12&\n\x08settings\x18\x03 \x01(\x0b\x32\x12.limes.v1.SettingsH\x00\x42\t\n\x07message\"\x17\n\x03\x41\x63k\x12\x10\n\x08last_seq\x18\x01 \x01(\x04\"\x1a\n\x06Rewind\x12\x10\n\x08next_seq\x18\x01 \x01(\x04\"{\n\x08Settings\x12\x10\n\x08last_seq\x18\x01 \x01(\x04\x12.\n\x06labels\x18\x02 \x03(\x0b\x32\x1e.limes.v1.Settings.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xc5\x02\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VENT_KIND_PROCESS_EXECS\x10\x01\x12\x1c\n\x18\x45VENT_KIND_PROCESS_FORKS\x10\x02\x12\x1c\n\x18\x45VENT_KIND_PROCESS_EXITS\x10\x03\x12\x1a\n\x16\x45VENT_KIND_CONNECTIONS\x10\x04\x12\x19\n\x15\x45VENT_KIND_GPU_EVENTS\x10\x05\x12\x1b\n\x17\x45VENT_KIND_GPU_ACTIVITY\x10\x06\x12\x1c\n\x18\x45VENT_KIND_CGROUP_EVENTS\x10\x07\x12\x1c\n\x18\x45VENT_KIND_SENSOR_HEALTH\x10\x08\x12\x1b\n\x17\x45VENT_KIND_SENSOR_HOOKS\x10\t\x12\x15\n\x11\x45VENT_KIND_LOSSES\x10\n2P\n\rIngestService\x12?\n\x06Stream\x12\x17.limes.v1.StreamRequest\x1a\x18.limes.v1.StreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +33,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SETTINGS_LABELSENTRY']._loaded_options = None
   _globals['_SETTINGS_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_EVENTKIND']._serialized_start=776
-  _globals['_EVENTKIND']._serialized_end=1101
+  _globals['_EVENTKIND']._serialized_start=835
+  _globals['_EVENTKIND']._serialized_end=1160
   _globals['_STREAMREQUEST']._serialized_start=44
-  _globals['_STREAMREQUEST']._serialized_end=173
-  _globals['_HELLO']._serialized_start=175
-  _globals['_HELLO']._serialized_end=300
-  _globals['_EVENTBATCH']._serialized_start=302
-  _globals['_EVENTBATCH']._serialized_end=400
-  _globals['_GAP']._serialized_start=402
-  _globals['_GAP']._serialized_end=459
-  _globals['_STREAMRESPONSE']._serialized_start=462
-  _globals['_STREAMRESPONSE']._serialized_end=595
-  _globals['_ACK']._serialized_start=597
-  _globals['_ACK']._serialized_end=620
-  _globals['_REWIND']._serialized_start=622
-  _globals['_REWIND']._serialized_end=648
-  _globals['_SETTINGS']._serialized_start=650
-  _globals['_SETTINGS']._serialized_end=773
-  _globals['_SETTINGS_LABELSENTRY']._serialized_start=728
-  _globals['_SETTINGS_LABELSENTRY']._serialized_end=773
-  _globals['_INGESTSERVICE']._serialized_start=1103
-  _globals['_INGESTSERVICE']._serialized_end=1183
+  _globals['_STREAMREQUEST']._serialized_end=177
+  _globals['_HELLO']._serialized_start=179
+  _globals['_HELLO']._serialized_end=304
+  _globals['_EVENTBATCHES']._serialized_start=306
+  _globals['_EVENTBATCHES']._serialized_end=359
+  _globals['_EVENTBATCH']._serialized_start=361
+  _globals['_EVENTBATCH']._serialized_end=459
+  _globals['_GAP']._serialized_start=461
+  _globals['_GAP']._serialized_end=518
+  _globals['_STREAMRESPONSE']._serialized_start=521
+  _globals['_STREAMRESPONSE']._serialized_end=654
+  _globals['_ACK']._serialized_start=656
+  _globals['_ACK']._serialized_end=679
+  _globals['_REWIND']._serialized_start=681
+  _globals['_REWIND']._serialized_end=707
+  _globals['_SETTINGS']._serialized_start=709
+  _globals['_SETTINGS']._serialized_end=832
+  _globals['_SETTINGS_LABELSENTRY']._serialized_start=787
+  _globals['_SETTINGS_LABELSENTRY']._serialized_end=832
+  _globals['_INGESTSERVICE']._serialized_start=1162
+  _globals['_INGESTSERVICE']._serialized_end=1242
 # @@protoc_insertion_point(module_scope)

@@ -2,7 +2,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -33,14 +33,14 @@ EVENT_KIND_SENSOR_HOOKS: EventKind
 EVENT_KIND_LOSSES: EventKind
 
 class StreamRequest(_message.Message):
-    __slots__ = ("hello", "batch", "gap")
+    __slots__ = ("hello", "batches", "gap")
     HELLO_FIELD_NUMBER: _ClassVar[int]
-    BATCH_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
-    batch: EventBatch
+    batches: EventBatches
     gap: Gap
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[EventBatch, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batches: _Optional[_Union[EventBatches, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("host_id", "boot_id", "epoch", "abi_version", "sensor_version", "kernel_release")
@@ -57,6 +57,12 @@ class Hello(_message.Message):
     sensor_version: str
     kernel_release: str
     def __init__(self, host_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., epoch: _Optional[int] = ..., abi_version: _Optional[int] = ..., sensor_version: _Optional[str] = ..., kernel_release: _Optional[str] = ...) -> None: ...
+
+class EventBatches(_message.Message):
+    __slots__ = ("batches",)
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    batches: _containers.RepeatedCompositeFieldContainer[EventBatch]
+    def __init__(self, batches: _Optional[_Iterable[_Union[EventBatch, _Mapping]]] = ...) -> None: ...
 
 class EventBatch(_message.Message):
     __slots__ = ("kind", "first_seq", "count", "payload")

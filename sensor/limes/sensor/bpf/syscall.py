@@ -90,6 +90,15 @@ def lookup(map_fd: int, key: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
     _bpf(_MAP_LOOKUP, _MapElement(map_fd, 0, _address(key), _address(value), 0))
 
 
+def lookup_each(map_fd: int, keys: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+    """Reads the elements of these keys into the rows of `values`."""
+    element = _MapElement(map_fd, 0, _address(keys), _address(values), 0)
+    for _ in range(len(keys)):
+        _bpf(_MAP_LOOKUP, element)
+        element.key += keys.strides[0]
+        element.value += values.strides[0]
+
+
 def update(map_fd: int, key: npt.NDArray[Any], value: npt.NDArray[Any], flags: int = 0) -> None:
     """Writes one element."""
     _bpf(_MAP_UPDATE, _MapElement(map_fd, 0, _address(key), _address(value), flags))
