@@ -137,7 +137,7 @@ def bench(rounds: int) -> dict[str, Any]:
         ),
         arguments=Arguments(),
         encoders={kind: Encoder(schema.KINDS[kind]) for kind in RINGS},
-        compressor=zstandard.ZstdCompressor(level=-5),
+        compressor=zstandard.ZstdCompressor(level=-20),
     )
     found: dict[str, Any] = {}
     for kind in RINGS:

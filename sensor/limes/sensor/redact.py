@@ -5,6 +5,7 @@ looks like is decided by shape alone; a secret given as a bare word cannot be re
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -14,8 +15,7 @@ from limes.v1 import schema
 
 MARK: Final = b"[redacted]"
 
-# Rows worth a closer look hold one of these (any case); a dot matches any byte. Where one may begin
-# is found by a table look-up per pair of bytes over the whole batch; few places need a second.
+# Rows worth a closer look hold one of these (any case); a dot matches any byte.
 _HINTS: Final = (
     *("pass", "pwd.", "toke", "secr", "cred", "auth", "bear", "cook", "key.", "dsn.", "sas."),
     *("ghp_", "gho_", "ghs_", "ghu_", "ghr_", "gith", "glpa", "hf_.", "sk-.", "npm_", "xox."),
@@ -26,20 +26,51 @@ _SLICE: Final = 1 << 15
 _AT: Final = ord("@")
 
 
-def _pairs(place: int) -> npt.NDArray[np.bool_]:
-    """For each two bytes (as a little-endian number): whether a hint has them at `place`."""
-    table = np.zeros((256, 256), np.bool_)
-    for hint in _HINTS:
-        first, second = (_values(letter) for letter in hint[place : place + 2])
-        table[np.ix_(second, first)] = True
-    return table.ravel()
-
-
 def _values(letter: str) -> list[int]:
     return list(range(256)) if letter == "." else [ord(letter.lower()), ord(letter.upper())]
 
 
-_PAIRS: Final = tuple(_pairs(place) for place in range(_WINDOW - 1))
+def _classes() -> npt.NDArray[np.uint8]:
+    """What each two bytes, read as a little-endian number, may be of a hint.
+
+    Bits 0 and 1: its first two letters, 2 and 3: its last two, 4 and 5: a byte and its first, 6 and
+    7: its middle two. The lower bit of each is for hints of four letters, the other for three.
+    """
+    table = np.zeros((256, 256), np.uint8)
+    for hint in _HINTS:
+        bit = 1 if hint.endswith(".") else 0
+        letters = [_values(letter) for letter in hint]
+        for place, pair in (
+            (0, letters[0:2]),
+            (2, letters[2:4]),
+            (4, [_values("."), letters[0]]),
+            (6, letters[1:3]),
+        ):
+            table[np.ix_(pair[1], pair[0])] |= np.uint8(1 << place + bit)
+    return table.ravel()
+
+
+_CLASSES: Final = _classes()
+_EITHER: Final = np.uint8(3)
+_LAST, _LETTER, _MIDDLE = np.uint8(2), np.uint8(4), np.uint8(6)
+# What passes the classes is compared with the hints themselves, in lower case: one bit of a letter.
+_LOWER: Final = np.uint32(0x20202020)
+_THREE_BYTES: Final = np.uint32(0xFFFFFF)
+_SPACE: Final = np.uint32(ord(" ") << 24)
+
+
+def _words(hints: Sequence[str]) -> npt.NDArray[np.uint32]:
+    words = np.array([int.from_bytes(hint.encode(), "little") for hint in hints], np.uint32)
+    return np.sort(words | _LOWER)
+
+
+def _among(words: npt.NDArray[np.uint32], some: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """Which words are among some sorted ones; numpy's isin would sort all of them."""
+    return some.take(np.searchsorted(some, words), mode="clip") == words
+
+
+_FOURS: Final = _words([hint for hint in _HINTS if hint[3] != "."])
+_THREES: Final = _words([hint[:3] + " " for hint in _HINTS if hint[3] == "."])
 
 # Every expression below takes time linear in the argument's length, whatever it holds: what comes
 # before a literal is bounded, or begins where an earlier attempt cannot have begun.
@@ -128,21 +159,21 @@ def candidates(args: strings.Strings) -> npt.NDArray[np.intp]:
 
 
 def _hits(data: bytes, start: int) -> npt.NDArray[np.intp]:
-    """Where a hint may begin in one slice of the buffer: slices fit the processor's cache.
+    """Where hints begin in one slice of the buffer: slices fit the processor's cache.
 
-    All pairs of neighbouring bytes are some hint's; of which one, `clean` finds out.
+    One table look-up per two bytes. A hint that begins at an even place has its first and its last
+    two letters together there; any other its middle two, and its first letter before them.
     """
-    part = data[start : start + _SLICE + _WINDOW - 1]
-    size = len(part) - _WINDOW + 1
-    if size <= 0:
-        return np.empty(0, np.intp)
-    even = _PAIRS[0].take(np.frombuffer(part, "<u2", (size + 1) // 2), mode="wrap")
-    odd = _PAIRS[0].take(np.frombuffer(part, "<u2", size // 2, offset=1), mode="wrap")
-    at = np.concatenate((2 * np.flatnonzero(even), 2 * np.flatnonzero(odd) + 1))
-    for place in range(1, _WINDOW - 1):
-        there = np.ndarray((size,), "<u2", part, place, strides=(1,))
-        at = at[_PAIRS[place].take(there[at], mode="wrap")]
-    return at + start
+    part = data[start : start + _SLICE + _WINDOW]
+    found = _CLASSES.take(np.frombuffer(part, "<u2", len(part) // 2), mode="wrap")
+    here, after = found[:-1], found[1:]
+    even = here & (after >> _LAST) & _EITHER
+    odd = (here >> _LETTER) & (after >> _MIDDLE) & _EITHER
+    at = np.flatnonzero((even | odd) != 0)
+    at = np.concatenate((2 * at[even[at] != 0], 2 * at[odd[at] != 0] + 1))
+    at = at[at <= len(part) - _WINDOW]
+    words = np.ndarray((len(part) - _WINDOW + 1,), "<u4", part, strides=(1,))[at] | _LOWER
+    return at[_among(words, _FOURS) | _among(words & _THREE_BYTES | _SPACE, _THREES)] + start
 
 
 def clean(argv: bytes) -> bytes:
