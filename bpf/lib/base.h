@@ -25,7 +25,7 @@ struct settings {
 	__u64 scope_id[4];
 	__u32 scope_level[4];
 	__u32 syscall_results; /* 1 when sys_exit gives the results of connects (plan tracepoint) */
-	__u32 _pad;
+	__u32 gpu_lowest_major; /* no device below it is a GPU: terminals are told by one comparison */
 };
 
 const volatile struct settings settings = {.abi_version = EVENT_ABI_VERSION};

@@ -20,12 +20,12 @@ static __always_inline bool path__write(char *slot, __u32 size, __u16 *start, st
 					struct dentry *dentry)
 {
 	struct mount *mount = container_of(mnt, struct mount, mnt);
+	struct dentry *root = READ(mount, mnt.mnt_root);
 
 	slot[size - 1] = 0;
 	*start = size - 1;
 	for (int i = 0; i < PATH_COMPONENTS_MAX; i++) {
 		struct dentry *parent = READ(dentry, d_parent);
-		struct dentry *root = READ(mount, mnt.mnt_root);
 		struct mount *above;
 		__u64 length, position;
 
@@ -38,6 +38,7 @@ static __always_inline bool path__write(char *slot, __u32 size, __u16 *start, st
 			}
 			dentry = READ(mount, mnt_mountpoint);
 			mount = above;
+			root = READ(mount, mnt.mnt_root);
 			continue;
 		}
 		length = READ(dentry, d_name.len);

@@ -111,7 +111,7 @@ static __always_inline int gpu__ioctl(struct file *file, __u32 command)
 		return 0;
 	inode = LOAD(file, f_inode);
 	device = LOAD(inode, i_rdev);
-	if (!device || !gpu__is_device(device))
+	if (device < SETTING(gpu_lowest_major) << 20 || !gpu__is_device(device))
 		return 0;
 	return gpu__count(device, command);
 }
@@ -148,7 +148,7 @@ TRACEPOINT(sys_enter, handle_sys_enter, struct pt_regs *regs, long number)
 	files = READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
 	device = file ? READ(file, f_inode, i_rdev) : 0;
-	if (!device || !gpu__is_device(device))
+	if (device < SETTING(gpu_lowest_major) << 20 || !gpu__is_device(device))
 		return 0;
 	return gpu__count(device, READ(regs, si));
 }

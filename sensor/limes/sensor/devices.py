@@ -33,3 +33,8 @@ def gpu_majors(drivers: Mapping[int, str], extra: Iterable[tuple[int, int]]) -> 
     majors |= {major: ALL_MINORS for major, name in drivers.items() if name in DYNAMIC}
     majors |= {NVIDIA_MAJOR: ALL_MINORS, DRM_MAJOR: ALL_MINORS}
     return {major: meaning for major, meaning in majors.items() if major < MAX_MAJORS}
+
+
+def lowest_major(extra: Iterable[tuple[int, int]]) -> int:
+    """The lowest major of any GPU: dynamic majors (234 and up) and DRM's are above NVIDIA's."""
+    return min((NVIDIA_MAJOR, *(major for major, _ in extra)))

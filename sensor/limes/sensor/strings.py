@@ -85,7 +85,9 @@ def heads(slots: Bytes2d, lengths: Lengths) -> Strings:
     if not width:
         return Strings(np.zeros(len(slots) + 1, np.int32), b"")
     mask = _INDEX[:width] < lengths.astype(np.uint16)[:, None]
-    return utf8(Strings(offsets_of(lengths), slots[:, :width][mask].tobytes()))
+    # Taken out of one piece of memory: row by row costs three times as much for short ones.
+    whole = np.ascontiguousarray(slots[:, :width])
+    return utf8(Strings(offsets_of(lengths), whole[mask].tobytes()))
 
 
 def nul_ended(slots: Bytes2d) -> Strings:
@@ -103,11 +105,12 @@ def tails(slots: Bytes2d, starts: Lengths) -> Strings:
     starts = np.minimum(starts, last)
     low = int(starts.min(initial=last))
     mask = _INDEX[low:last] >= starts[:, None]
-    data = slots[:, low:last][mask].tobytes()
+    slots = np.ascontiguousarray(slots[:, low:last])
+    data = slots[mask].tobytes()
     lengths: Lengths = last - starts.astype(np.int32)
     if b"\0" in data:
-        mask &= np.logical_and.accumulate((slots[:, low:last] != 0) | ~mask, axis=1)
-        data = slots[:, low:last][mask].tobytes()
+        mask &= np.logical_and.accumulate((slots != 0) | ~mask, axis=1)
+        data = slots[mask].tobytes()
         lengths = mask.sum(axis=1)
     return utf8(Strings(offsets_of(lengths), data))
 

@@ -23,7 +23,7 @@ OPERATIONS = {
     "ioctl-pipe": 200_000,
     "ioctl-tty": 200_000,
     "ioctl-gpu": 400_000,
-    "exec": 2_000,
+    "exec": 6_000,
     "tcp": 15_000,
 }
 ROUNDS = 3
@@ -94,7 +94,8 @@ def stop(pid: int) -> None:
 
 def main(loader: str, plan: str) -> None:
     ROOT.mkdir(exist_ok=True)
-    os.mknod(NODE, 0o600 | 0o020000, os.makedev(1, 7))
+    # The clock takes ioctls that it does not know, and its major is where GPUs have theirs.
+    os.mknod(NODE, 0o600 | 0o020000, Path("/dev/rtc0").stat().st_rdev)
     ca.init(ROOT)
     ca.issue(ROOT, "control", "control")
     ca.issue(ROOT, "guest", "sensor")

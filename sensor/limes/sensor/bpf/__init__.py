@@ -12,6 +12,7 @@ from limes.sensor.bpf.libbpf import BTF, LibbpfLoader
 from limes.sensor.bpf.plan import MAX_SCOPES, LoadRequest, Scope, search
 from limes.sensor.cgroups import find_mount
 from limes.sensor.config import SensorConfig
+from limes.sensor.devices import lowest_major
 from limes.sensor.errors import ConfigError, KernelUnsupported, PrivilegeError
 
 _CAP_EFFECTIVE: Final = "CapEff:"
@@ -70,6 +71,7 @@ def load_request(config: SensorConfig) -> LoadRequest:
         plan=config.plan,
         syscall_hooks=config.syscall_hooks and (bool(scopes) or whole_host_allowed),
         cgroup_root=root,
+        gpu_lowest_major=lowest_major(node.device() for node in config.gpu_extra_nodes),
     )
 
 

@@ -200,6 +200,7 @@ class BccLoader:
         settings = {
             "scope_count": len(scopes),
             "syscall_results": int("handle_sys_exit" in names),
+            "gpu_lowest_major": self._request.gpu_lowest_major,
         }
         for index in range(4):
             scope = scopes[index] if index < len(scopes) else None

@@ -144,7 +144,7 @@ class LibbpfAttachment:
             *[scope.level for scope in scopes],
             *pad,
             int(syscall_results),
-            0,
+            request.gpu_lowest_major,
         )
         ctypes.memmove(address, packed, len(packed))
 

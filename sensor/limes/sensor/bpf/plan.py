@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from limes.sensor.bpf.hooks import PROGRAMS, SIGNALS, Program, Signal, Way
+from limes.sensor.devices import NVIDIA_MAJOR
 from limes.sensor.errors import KernelUnsupported
 from limes.sensor.source import HookState
 
@@ -34,6 +35,7 @@ class LoadRequest:
     plan: PlanName = "auto"
     syscall_hooks: bool = False
     cgroup_root: Path = Path("/sys/fs/cgroup")
+    gpu_lowest_major: int = NVIDIA_MAJOR
 
 
 class Refused(Exception):
