@@ -66,7 +66,8 @@ def _words(hints: Sequence[str]) -> npt.NDArray[np.uint32]:
 
 def _among(words: npt.NDArray[np.uint32], some: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     """Which words are among some sorted ones; numpy's isin would sort all of them."""
-    return some.take(np.searchsorted(some, words), mode="clip") == words
+    found: npt.NDArray[np.bool_] = some.take(np.searchsorted(some, words), mode="clip") == words
+    return found
 
 
 _FOURS: Final = _words([hint for hint in _HINTS if hint[3] != "."])

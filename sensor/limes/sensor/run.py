@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, Final
 
 import structlog
-from limes.sensor import cgroups, gpu, procfs
+from limes.sensor import cgroups, gpu, memory, procfs
 from limes.sensor.clock import Clock, RecordedClock, SystemClock
 from limes.sensor.config import SensorConfig
 from limes.sensor.errors import ConfigError, TransportError
@@ -68,6 +68,7 @@ def run_sensor(config: SensorConfig) -> int:
     Raises SensorError when it cannot run.
     """
     configure_logging(config.log_level)
+    memory.keep_freed()
     with ExitStack() as stack:
         source, clock, boot_id = _open_source(config)
         stack.callback(source.close)

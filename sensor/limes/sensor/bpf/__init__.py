@@ -3,10 +3,10 @@
 Invariant: a scope that is not an existing cgroup is an error, never silently the whole host.
 """
 
-import ctypes
 from pathlib import Path
 from typing import Final
 
+from limes.sensor import memory
 from limes.sensor.bpf.kernel import KernelSource
 from limes.sensor.bpf.libbpf import BTF, LibbpfLoader
 from limes.sensor.bpf.plan import MAX_SCOPES, LoadRequest, Scope, search
@@ -99,6 +99,6 @@ def open_source(config: SensorConfig) -> KernelSource:
     else:
         raise KernelUnsupported(f"Cannot load with {name}: choose libbpf or bcc.")
     # The loader's copies of the kernel's BTF are freed by now, but glibc keeps the pages.
-    ctypes.CDLL(None).malloc_trim(0)
+    memory.give_back()
     extra = [node.device() for node in config.gpu_extra_nodes]
     return KernelSource(name, attachment, choice, extra_nodes=extra)
