@@ -49,6 +49,7 @@
 #define EVT_EXEC_F_PATH_CUT 4 /* The path of the executable did not fit; its last components are there. */
 #define EVT_EXEC_F_SCANNED 8 /* Read from /proc at start-up, not seen at its exec. */
 #define EVT_EXEC_F_REDACTED 16 /* The sensor replaced a secret in the arguments. */
+#define EVT_EXEC_F_SCRIPT 32 /* The file that was executed is run by an interpreter: a script, or by binfmt_misc. */
 
 #define RING_BYTES_EXECS 4194304
 #define RING_BYTES_EXEC_CHUNKS 1048576
@@ -78,6 +79,7 @@ struct evt_exec {
 	__u64 parent_exec_id; /* Image the parent runs; 0 when unknown. */
 	__u64 parent_start_ns; /* start_boottime of the parent's leader. */
 	__u64 inode; /* Inode number of the executable. */
+	__u64 capabilities; /* Effective capabilities after the exec, a bit each. */
 	__u32 dev; /* Device number of the executable's filesystem (kernel encoding). */
 	__u32 ppid; /* Parent's tgid (real_parent). */
 	__u32 uid; /* Real uid after the exec. */
@@ -88,15 +90,20 @@ struct evt_exec {
 	__u32 nlink; /* Hard links of the executable's inode; 0 for a deleted file or a memfd. */
 	__u32 net_ns; /* Inode number of the network namespace. */
 	__u32 pid_ns; /* Inode number of the pid namespace of the new image. */
+	__u32 mnt_ns; /* Inode number of the mount namespace. */
+	__u32 user_ns; /* Inode number of the user namespace. */
 	__u16 exe_start; /* Offset of the path within exe. */
 	__u16 cwd_start; /* Offset of the path within cwd. */
-	__u32 _pad;
+	__u8 stdin; /* Kind of file descriptor 0: the file type of its inode's mode (mode >> 12); 13 an internet socket, 15 a file without a type, 0 closed. */
+	__u8 stdout; /* The same of file descriptor 1. */
+	__u8 stderr; /* The same of file descriptor 2. */
+	__u8 _pad;
 	char comm[16]; /* Task name after the exec. */
 	char exe[256]; /* Resolved path of the executable, NUL-ended, written from the end. */
 	char cwd[128]; /* Working directory, NUL-ended, written from the end. */
 	char args[512]; /* First bytes of the arguments, each NUL-ended. */
 };
-_Static_assert(sizeof(struct evt_exec) == 1024, "evt_exec has padding");
+_Static_assert(sizeof(struct evt_exec) == 1040, "evt_exec has padding");
 
 /* A further piece of one exec's arguments. */
 struct evt_exec_chunk {
@@ -113,10 +120,11 @@ struct evt_process {
 	__u64 parent_start_ns; /* start_boottime of the parent's leader. */
 	__u64 user_ns; /* At the end: CPU time in user mode, in nanoseconds. */
 	__u64 system_ns; /* At the end: CPU time in kernel mode, in nanoseconds. */
+	__u64 max_rss_pages; /* At the end: the most memory that was resident at once, in pages. */
 	__u32 ppid; /* Parent's tgid. */
 	__u32 exit_code; /* At the end: the wait status (code << 8 | signal). */
 };
-_Static_assert(sizeof(struct evt_process) == 72, "evt_process has padding");
+_Static_assert(sizeof(struct evt_process) == 80, "evt_process has padding");
 
 /* A step in the life of an outgoing connection; the header's subject is the owner remembered at connect. */
 struct evt_connection {

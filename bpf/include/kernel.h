@@ -84,6 +84,7 @@ struct path {
 };
 
 struct file {
+	void *private_data;
 	struct inode *f_inode;
 	struct path f_path;
 };
@@ -108,6 +109,8 @@ struct mm_struct {
 
 struct linux_binprm {
 	struct file *file;
+	const char *filename;
+	const char *interp;
 };
 
 struct ns_common {
@@ -126,7 +129,16 @@ struct net {
 	struct ns_common ns;
 };
 
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct user_namespace {
+	struct ns_common ns;
+};
+
 struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 	struct pid_namespace *pid_ns_for_children;
 	struct net *net_ns;
 };
@@ -139,10 +151,17 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
+/* One u64 since 6.3, two u32 before: read as a whole. */
+struct kernel_cap_struct {
+	__u64 val;
+};
+
 struct cred {
 	kuid_t uid;
 	kgid_t gid;
 	kuid_t euid;
+	struct kernel_cap_struct cap_effective;
+	struct user_namespace *user_ns;
 };
 
 struct signal_struct {
@@ -151,6 +170,7 @@ struct signal_struct {
 	int group_exit_code;
 	__u64 utime;
 	__u64 stime;
+	unsigned long maxrss;
 };
 
 struct task_struct {

@@ -117,8 +117,45 @@ static __always_inline void exec__fill_credentials(struct evt_exec *record,
 	record->uid = LOAD(cred, uid.val);
 	record->euid = LOAD(cred, euid.val);
 	record->gid = LOAD(cred, gid.val);
+	bpf_probe_read_kernel(&record->capabilities, sizeof(record->capabilities),
+			      &cred->cap_effective);
+	record->user_ns = LOAD(cred, user_ns, ns.inum);
+	record->mnt_ns = LOAD(task, nsproxy, mnt_ns, ns.inum);
 	record->net_ns = LOAD(task, nsproxy, net_ns, ns.inum);
 	record->pid_ns = LOAD(task, nsproxy, pid_ns_for_children, ns.inum);
+}
+
+#define FILE_CLOSED 0
+#define FILE_SOCKET 12
+#define FILE_INTERNET_SOCKET 13
+#define FILE_ANONYMOUS 15
+
+/* The file type of an open file, as in stat(2); anonymous inodes have none. */
+static __always_inline __u8 exec__file_type(struct file *file)
+{
+	struct socket *socket;
+	__u16 family;
+	__u8 type;
+
+	if (!file)
+		return FILE_CLOSED;
+	type = READ(file, f_inode, i_mode) >> 12;
+	if (type != FILE_SOCKET)
+		return type ? type : FILE_ANONYMOUS;
+	socket = READ(file, private_data);
+	family = READ(socket, sk, __sk_common.skc_family);
+	return family == AF_INET || family == AF_INET6 ? FILE_INTERNET_SOCKET : FILE_SOCKET;
+}
+
+/* After the exec closed what it closes. One open file is often all three: it is read once. */
+static __always_inline void exec__fill_stdio(struct evt_exec *record, struct task_struct *task)
+{
+	struct file *files[3] = {};
+
+	bpf_probe_read_kernel(files, sizeof(files), LOAD(task, files, fdt, fd));
+	record->stdin = exec__file_type(files[0]);
+	record->stdout = files[1] == files[0] ? record->stdin : exec__file_type(files[1]);
+	record->stderr = files[2] == files[1] ? record->stdout : exec__file_type(files[2]);
 }
 
 static __always_inline void exec__fill_parent(struct evt_exec *record, struct task_struct *task)
@@ -158,8 +195,11 @@ TRACEPOINT(sched_process_exec, handle_exec, struct task_struct *task, int old_pi
 	exec__fill_parent(record, task);
 	task__remember(tgid, &image);
 	exec__fill_credentials(record, task);
+	exec__fill_stdio(record, task);
 	bpf_get_current_comm(record->comm, sizeof(record->comm));
 	exec__fill_file(record, LOAD(bprm, file));
+	if (LOAD(bprm, interp) != LOAD(bprm, filename))
+		record->header.flags |= EVT_EXEC_F_SCRIPT;
 	path__write(record->cwd, sizeof(record->cwd), &record->cwd_start, LOAD(task, fs, pwd.mnt),
 		    LOAD(task, fs, pwd.dentry));
 	record->args_bytes = LOAD(task, mm, arg_end) - LOAD(task, mm, arg_start);
@@ -202,9 +242,11 @@ static __always_inline void process__emit(struct task_struct *task, struct image
 	record->parent_start_ns = LOAD(parent, start_boottime);
 	record->user_ns = 0;
 	record->system_ns = 0;
+	record->max_rss_pages = 0;
 	record->exit_code = 0;
 	if (kind == EVT_PROCESS_EXITS) {
 		process__fill_times(record, task);
+		record->max_rss_pages = LOAD(task, signal, maxrss);
 		record->exit_code = LOAD(task, signal, group_exit_code);
 		if (!record->exit_code)
 			record->exit_code = LOAD(task, exit_code);

@@ -93,6 +93,112 @@ def test_a_memfd_and_a_deleted_program_are_told(world: World, tmp_path: Path) ->
     assert not found[str(program)]["flags"] & schema.EXEC_F_MEMFD
 
 
+def test_an_exec_tells_namespaces_and_capabilities(world: World) -> None:
+    """Those that the new program finds in /proc/self."""
+    said = world.python(
+        "import os\n"
+        "for n in ('net', 'pid', 'mnt', 'user'): print(os.stat('/proc/self/ns/' + n).st_ino)\n"
+        "print(int(next(l for l in open('/proc/self/status') if l.startswith('CapEff'))[7:], 16))\n"
+    )
+    (row,) = world.records("exec")
+    members = ("net_ns", "pid_ns", "mnt_ns", "user_ns", "capabilities")
+    assert [int(row[member]) for member in members] == [int(line) for line in said.split()]
+
+
+def test_an_exec_tells_what_its_standard_streams_are(world: World) -> None:
+    """A reverse shell's are one internet socket; others are told apart, closed ones too."""
+    world.python(
+        "import os, socket\n"
+        "def run(*fds):\n"
+        "    if os.fork() == 0:\n"
+        "        for number in range(3):\n"
+        "            os.close(number)\n"
+        "            if fds[number] is not None: os.dup2(fds[number], number)\n"
+        "        os.execv('/bin/true', ['true'])\n"
+        "    os.wait()\n"
+        "unix, other = socket.socketpair()\n"
+        "inet = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)\n"
+        "s, u, (r, w) = inet.fileno(), unix.fileno(), os.pipe()\n"
+        "null, file = os.open('/dev/null', os.O_RDWR), os.open('/bin/true', os.O_RDONLY)\n"
+        "run(s, s, s)\n"
+        "run(u, u, u)\n"
+        "run(r, file, os.eventfd(0))\n"
+        "run(null, None, os.open('/', os.O_RDONLY))\n"
+    )
+    rows = world.execs("true")
+    streams = [tuple(int(row[name]) for name in ("stdin", "stdout", "stderr")) for row in rows]
+    assert streams == [(13, 13, 13), (12, 12, 12), (1, 8, 15), (2, 0, 4)]
+
+
+def test_a_script_is_told_from_its_interpreter(world: World, tmp_path: Path) -> None:
+    """The interpreter is the executable, the script an argument, and the exec is flagged."""
+    script = tmp_path / "job"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o755)
+    world.python(RUN, str(script))
+    plain, row = world.records("exec")
+    assert not plain["flags"] & schema.EXEC_F_SCRIPT
+    assert row["flags"] & schema.EXEC_F_SCRIPT
+    assert text(row, "exe") == str(Path("/bin/sh").resolve())
+    assert arguments(world, row) == b"/bin/sh\0" + str(script).encode() + b"\0"
+
+
+def test_a_program_started_through_the_loader_is_in_its_arguments(world: World) -> None:
+    """`ld.so PROGRAM` runs the loader's file; who looks at executables alone sees only that."""
+    loader = next(Path("/lib64").glob("ld-linux-*"))
+    world.python(RUN, str(loader), "/bin/true")
+    row = world.records("exec")[-1]
+    assert text(row, "exe") == str(loader.resolve())
+    assert arguments(world, row) == f"{loader}\0/bin/true\0".encode()
+
+
+def test_a_file_that_never_had_a_name_has_no_links(world: World, tmp_path: Path) -> None:
+    """O_TMPFILE, run by its descriptor: no path to find it by, but device and inode."""
+    said = world.python(
+        "import os, sys\n"
+        "fd = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR, 0o700)\n"
+        "os.write(fd, open('/bin/true', 'rb').read())\n"
+        "print(os.fstat(fd).st_ino, flush=True)\n"
+        "again = os.open(f'/proc/self/fd/{fd}', os.O_RDONLY); os.close(fd)\n"
+        "os.execve(again, ['quiet'], {})\n",
+        str(tmp_path),
+    )
+    row = world.records("exec")[-1]
+    assert (int(row["inode"]), int(row["nlink"])) == (int(said), 0)
+
+
+def test_an_exec_by_another_thread_is_the_leaders(world: World) -> None:
+    """The thread takes over the process id; start and parent stay those of the process."""
+    said = world.python(
+        "import os, threading, time\n"
+        "print(os.getpid(), flush=True)\n"
+        "threading.Thread(target=os.execv, args=('/bin/true', ['true'])).start()\n"
+        "time.sleep(60)\n"
+    )
+    first, second = world.records("exec")
+    assert int(first["tgid"]) == int(second["tgid"]) == int(said)
+    assert first["start_ns"] == second["start_ns"]
+    assert len(world.events("process_exits")) == 1
+
+
+def test_an_exit_tells_the_memory_a_process_had(world: World) -> None:
+    """Within a few pages of what the child finds in its own status."""
+    said = world.python(
+        "import os\n"
+        "if os.fork() == 0:\n"
+        "    held = b'x' * (96 << 20)\n"
+        "    del held\n"
+        "    print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])\n"
+        "    os.sys.stdout.flush()\n"
+        "    os._exit(7)\n"
+        "os.wait()\n"
+    )
+    exits = world.events("process_exits")
+    (row,) = exits[exits["exit_code"] >> 8 == 7]
+    told = int(row["max_rss_pages"]) * os.sysconf("SC_PAGE_SIZE") >> 10
+    assert int(said) <= told < int(said) + 4096
+
+
 def test_forks_and_exits_are_counted_exactly(world: World) -> None:
     """37 forks give 37 fork and 37 exit records with the codes the children chose; threads none."""
     world.python(

@@ -4,6 +4,7 @@ Invariant: a column whose registry entry names a record member is a plain copy o
 is computed here, by name. Nothing here makes an object per event.
 """
 
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,7 @@ from limes.sensor.source import RECORD_DTYPES, Records, U64s
 from limes.v1 import schema
 
 _THOUSAND: Final = np.uint64(1000)
+_PAGE: Final = np.uint64(resource.getpagesize())
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ def _exits(context: Context, records: Records) -> dict[str, Column]:
     out["process_exit_code"] = code * (signal == 0)
     out["process_exit_signal"] = signal
     out["process_uptime_ns"] = _since(records["time_ns"], records["start_ns"])
+    out["process_max_rss_bytes"] = records["max_rss_pages"] * _PAGE
     return out
 
 

@@ -24,6 +24,9 @@ SCANNED_EXEC_IDS: Final = 1 << 63
 _MAX_ARGS: Final = 32 << 10
 _KTHREAD: Final = 0x00200000
 _DELETED: Final = " (deleted)"
+_NAMESPACES: Final = ("net", "pid", "mnt", "user")
+_CLOSED: Final = 0
+_ANONYMOUS: Final = 15
 _SCANNED: Final = schema.KINDS["process_execs"].actions["scanned"]
 
 
@@ -39,8 +42,10 @@ class Image(NamedTuple):
     cwd: str
     args: bytes
     ids: tuple[int, int, int]
+    capabilities: int
     file: tuple[int, int, int]
-    namespaces: tuple[int, int]
+    namespaces: tuple[int, ...]
+    stdio: tuple[int, ...]
     flags: int
 
 
@@ -108,6 +113,7 @@ def _read(base: Path, pid: int, by_path: Mapping[str, int]) -> Image | None:
     if len(args) > _MAX_ARGS:
         args = args[:_MAX_ARGS]
         flags |= schema.EXEC_F_ARGS_CUT
+    ids, capabilities = _credentials(base)
     cwd = ""
     with contextlib.suppress(OSError):
         cwd = _text((base / "cwd").readlink())
@@ -120,9 +126,11 @@ def _read(base: Path, pid: int, by_path: Mapping[str, int]) -> Image | None:
         exe=exe,
         cwd=cwd,
         args=args,
-        ids=_ids(base),
+        ids=ids,
+        capabilities=capabilities,
         file=(inode.st_ino, _device(inode.st_dev), inode.st_nlink),
-        namespaces=(_namespace(base, "net"), _namespace(base, "pid")),
+        namespaces=tuple(_namespace(base, name) for name in _NAMESPACES),
+        stdio=tuple(_file_type(base / "fd" / str(number)) for number in range(3)),
         flags=flags,
     )
 
@@ -143,16 +151,22 @@ def _stat(base: Path) -> tuple[str, list[str]]:
     return text[opening + 1 : closing], text[closing + 2 :].split()
 
 
-def _ids(base: Path) -> tuple[int, int, int]:
-    """Real uid, effective uid, real gid."""
-    uids, gids = (0, 0), (0, 0)
-    for line in (base / "status").read_text(errors="replace").splitlines():
-        key, _, rest = line.partition(":")
-        if key == "Uid":
-            uids = (int(rest.split()[0]), int(rest.split()[1]))
-        elif key == "Gid":
-            gids = (int(rest.split()[0]), int(rest.split()[1]))
-    return (*uids, gids[0])
+def _credentials(base: Path) -> tuple[tuple[int, int, int], int]:
+    """Real uid, effective uid, real gid; effective capabilities."""
+    lines = (base / "status").read_text(errors="replace").splitlines()
+    found = {key: rest.split() for key, _, rest in (line.partition(":") for line in lines)}
+    uids, gids = found.get("Uid", ["0", "0"]), found.get("Gid", ["0"])
+    ids = int(uids[0]), int(uids[1]), int(gids[0])
+    return ids, int(found.get("CapEff", ["0"])[0], 16)
+
+
+def _file_type(link: Path) -> int:
+    """The file type of an open file, as exec records have it."""
+    try:
+        mode = link.stat().st_mode
+    except OSError:
+        return _CLOSED
+    return mode >> 12 or _ANONYMOUS
 
 
 def _namespace(base: Path, name: str) -> int:
@@ -200,7 +214,8 @@ def columns(
     )
     users = np.array([image.ids for image in images], np.uint32).reshape(count, 3)
     file = np.array([image.file for image in images], np.uint64).reshape(count, 3)
-    namespaces = np.array([image.namespaces for image in images], np.uint32).reshape(count, 2)
+    namespaces = np.array([image.namespaces for image in images], np.uint32).reshape(count, 4)
+    stdio = np.array([image.stdio for image in images], np.uint8).reshape(count, 3)
     lengths = np.array([len(image.args) for image in images], np.uint32)
     args = strings.Strings(strings.offsets_of(lengths), b"".join(image.args for image in images))
     return {
@@ -226,5 +241,11 @@ def columns(
         "group_id": users[:, 2],
         "network_namespace": namespaces[:, 0],
         "pid_namespace": namespaces[:, 1],
+        "mount_namespace": namespaces[:, 2],
+        "user_namespace": namespaces[:, 3],
+        "process_capabilities": np.array([image.capabilities for image in images], np.uint64),
+        "process_stdin": stdio[:, 0],
+        "process_stdout": stdio[:, 1],
+        "process_stderr": stdio[:, 2],
         "process_flags": np.array([image.flags for image in images], np.uint8),
     }

@@ -14,6 +14,7 @@ from limes.v1 import schema
 
 MakeRig = Callable[..., Any]
 
+NAMESPACES = ("net", "pid", "mnt", "user")
 IDENTITY = Identity(host_id="gpu-07", boot_id="b", epoch=1)
 
 
@@ -42,15 +43,20 @@ def proc(tmp_path: Path) -> Any:
         base = root / str(pid)
         (base / "ns").mkdir(parents=True)
         (base / "stat").write_text(stat_line(pid, comm, ppid, ticks, flags))
-        (base / "status").write_text("Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t100\t0\t0\t0\n")
+        (base / "status").write_text(
+            "Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t100\t0\t0\t0\nCapEff:\t0000000000200001\n"
+        )
         (base / "cmdline").write_bytes(args)
         (base / "cgroup").write_text(f"1:cpu:/v1\n0::{cgroup}\n")
         program = tmp_path / f"program-{pid}"
         program.write_bytes(b"\x7fELF")
         (base / "exe").symlink_to(program)
         (base / "cwd").symlink_to(tmp_path)
-        for name in ("net", "pid"):
+        for name in NAMESPACES:
             (base / "ns" / name).touch()
+        (base / "fd").mkdir()
+        (base / "fd" / "0").symlink_to("/dev/null")
+        (base / "fd" / "1").symlink_to(program)
         return base
 
     return root, add
@@ -67,7 +73,9 @@ def test_scan_reads_what_the_kernel_side_would_have_said(proc: Any, tmp_path: Pa
     assert image.args == b"worker\0-x\0"
     assert image.ids == (1000, 0, 100)
     assert (image.file[0], image.file[2]) == (program.stat().st_ino, 1)
-    assert image.namespaces == tuple((base / "ns" / n).stat().st_ino for n in ("net", "pid"))
+    assert image.namespaces == tuple((base / "ns" / n).stat().st_ino for n in NAMESPACES)
+    assert image.capabilities == 1 << 21 | 1
+    assert image.stdio == (2, 8, 0)  # a character device, a file, closed
     assert image.flags == schema.EXEC_F_SCANNED
 
 

@@ -158,7 +158,9 @@ class Processes:
                 args=b"worker\0\xff\0",
                 ids=(1, 2, 3),
                 file=(4, 5, 6),
-                namespaces=(7, 8),
+                capabilities=1 << 21,
+                namespaces=(7, 8, 9, 10),
+                stdio=(2, 1, 15),
                 flags=schema.EXEC_F_SCANNED,
             )
         ]

@@ -22,7 +22,12 @@ _ERRORS: Final = {
     errno.ECONNRESET: "reset",
     errno.EINTR: "given up",
 }
-_FLAGS: Final = ((2, "from a memfd"), (1, "arguments cut"), (16, "secrets replaced"))
+_FLAGS: Final = (
+    (2, "from a memfd"),
+    (32, "a script"),
+    (1, "arguments cut"),
+    (16, "secrets replaced"),
+)
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 

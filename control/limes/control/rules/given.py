@@ -19,6 +19,7 @@ START: Final = datetime(2026, 3, 1, 3, 40)  # noqa: DTZ001 - naive UTC, as the t
 BOOT_NS: Final = 86_400_000_000_000
 FIRST_CGROUP: Final = 1000
 _WORDS: Final = {"ipv4": 2, "ipv6": 10, "tcp": 6, "udp": 17}
+_FILE_TYPES: Final = {"pipe": 1, "character_device": 2, "socket": 12, "internet_socket": 13}
 # Of a case alone: when, in which cgroup by path, arguments as a person writes them.
 _OWN: Final = frozenset(
     {"at", "host_id", "boot_id", "sensor_epoch", "cgroup_path", "process_command_line"}
@@ -130,6 +131,8 @@ def _values(kind: str, row: dict[str, Any]) -> dict[str, Any]:
                 out.setdefault("network_type", 2 if address.version == 4 else 10)
         elif name in ("network_type", "network_transport"):
             out[name] = _WORDS[value]
+        elif name in ("process_stdin", "process_stdout", "process_stderr"):
+            out[name] = _FILE_TYPES[value]
         elif name == "process_args" and isinstance(value, list):
             out[name] = _nul_ended(value)
         else:

@@ -49,6 +49,7 @@ EXEC_F_MEMFD: Final = 2
 EXEC_F_PATH_CUT: Final = 4
 EXEC_F_SCANNED: Final = 8
 EXEC_F_REDACTED: Final = 16
+EXEC_F_SCRIPT: Final = 32
 
 KINDS: Final[dict[str, Kind]] = {
     "process_execs": Kind(
@@ -80,6 +81,12 @@ KINDS: Final[dict[str, Kind]] = {
             Column("group_id", "u32", "gid"),
             Column("network_namespace", "u32", "net_ns"),
             Column("pid_namespace", "u32", "pid_ns"),
+            Column("mount_namespace", "u32", "mnt_ns"),
+            Column("user_namespace", "u32", "user_ns"),
+            Column("process_capabilities", "u64", "capabilities"),
+            Column("process_stdin", "u8", "stdin"),
+            Column("process_stdout", "u8", "stdout"),
+            Column("process_stderr", "u8", "stderr"),
             Column("process_flags", "u8", "flags"),
         ),
     ),
@@ -118,6 +125,7 @@ KINDS: Final[dict[str, Kind]] = {
             Column("process_uptime_ns", "u64", ""),
             Column("process_user_ns", "u64", "user_ns"),
             Column("process_system_ns", "u64", "system_ns"),
+            Column("process_max_rss_bytes", "u64", ""),
         ),
     ),
     "connections": Kind(
@@ -282,9 +290,9 @@ KINDS: Final[dict[str, Kind]] = {
 }
 
 RECORDS: Final[dict[str, Record]] = {
-    "exec": Record("exec", "process_execs", "execs", 4194304, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("parent_exec_id", "<u8"), ("parent_start_ns", "<u8"), ("inode", "<u8"), ("dev", "<u4"), ("ppid", "<u4"), ("uid", "<u4"), ("euid", "<u4"), ("gid", "<u4"), ("args_bytes", "<u4"), ("args_copied", "<u4"), ("nlink", "<u4"), ("net_ns", "<u4"), ("pid_ns", "<u4"), ("exe_start", "<u2"), ("cwd_start", "<u2"), ("_pad", "<u4"), ("comm", "u1", (16,)), ("exe", "u1", (256,)), ("cwd", "u1", (128,)), ("args", "u1", (512,))]),
+    "exec": Record("exec", "process_execs", "execs", 4194304, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("parent_exec_id", "<u8"), ("parent_start_ns", "<u8"), ("inode", "<u8"), ("capabilities", "<u8"), ("dev", "<u4"), ("ppid", "<u4"), ("uid", "<u4"), ("euid", "<u4"), ("gid", "<u4"), ("args_bytes", "<u4"), ("args_copied", "<u4"), ("nlink", "<u4"), ("net_ns", "<u4"), ("pid_ns", "<u4"), ("mnt_ns", "<u4"), ("user_ns", "<u4"), ("exe_start", "<u2"), ("cwd_start", "<u2"), ("stdin", "u1"), ("stdout", "u1"), ("stderr", "u1"), ("_pad", "u1"), ("comm", "u1", (16,)), ("exe", "u1", (256,)), ("cwd", "u1", (128,)), ("args", "u1", (512,))]),
     "exec_chunk": Record("exec_chunk", "process_execs", "exec_chunks", 1048576, [("exec_id", "<u8"), ("index", "<u4"), ("length", "<u4"), ("data", "u1", (1024,))]),
-    "process": Record("process", "process_forks", "processes", 1048576, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("parent_start_ns", "<u8"), ("user_ns", "<u8"), ("system_ns", "<u8"), ("ppid", "<u4"), ("exit_code", "<u4")]),
+    "process": Record("process", "process_forks", "processes", 1048576, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("parent_start_ns", "<u8"), ("user_ns", "<u8"), ("system_ns", "<u8"), ("max_rss_pages", "<u8"), ("ppid", "<u4"), ("exit_code", "<u4")]),
     "connection": Record("connection", "connections", "connections", 2097152, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("socket_id", "<u8"), ("opened_ns", "<u8"), ("bytes_sent", "<u8"), ("bytes_received", "<u8"), ("local", "u1", (16,)), ("remote", "u1", (16,)), ("net_ns", "<u4"), ("error", "<i4"), ("local_port", "<u2"), ("remote_port", "<u2"), ("family", "<u2"), ("protocol", "u1"), ("state", "u1")]),
     "gpu": Record("gpu", "gpu_events", "gpus", 262144, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("device_major", "<u4"), ("device_minor", "<u4"), ("command", "<u4"), ("_pad", "<u4")]),
     "cgroup": Record("cgroup", "cgroup_events", "cgroups", 1048576, [("time_ns", "<u8"), ("cgroup_id", "<u8"), ("exec_id", "<u8"), ("start_ns", "<u8"), ("tgid", "<u4"), ("kind", "u1"), ("version", "u1"), ("action", "u1"), ("flags", "u1"), ("actor_cgroup_id", "<u8"), ("subject_start_ns", "<u8"), ("subject_tgid", "<u4"), ("level", "<u4"), ("path", "u1", (256,))]),

@@ -31,6 +31,12 @@ CREATE TABLE process_execs (
     group_id UINTEGER NOT NULL,
     network_namespace UINTEGER NOT NULL,
     pid_namespace UINTEGER NOT NULL,
+    mount_namespace UINTEGER NOT NULL,
+    user_namespace UINTEGER NOT NULL,
+    process_capabilities UBIGINT NOT NULL,
+    process_stdin UTINYINT NOT NULL,
+    process_stdout UTINYINT NOT NULL,
+    process_stderr UTINYINT NOT NULL,
     process_flags UTINYINT NOT NULL
 );
 
@@ -72,7 +78,8 @@ CREATE TABLE process_exits (
     process_exit_signal UTINYINT NOT NULL,
     process_uptime_ns UBIGINT NOT NULL,
     process_user_ns UBIGINT NOT NULL,
-    process_system_ns UBIGINT NOT NULL
+    process_system_ns UBIGINT NOT NULL,
+    process_max_rss_bytes UBIGINT NOT NULL
 );
 
 -- A step in the life of an outgoing TCP or connected UDP socket: attempt, result, progress, close.
