@@ -174,7 +174,8 @@ def play(world: World) -> None:
         )
     for exec_id, at in {1: 0, 101: 1, 201: 2, 202: 20, 203: 21, 301: 30, 204: 60, 205: 120}.items():
         scanned: dict[str, Any] = {"event_action": 2, "process_flags": 8} if exec_id == 1 else {}
-        hidden: dict[str, Any] = {"file_links": 0, "process_flags": 2} if exec_id == 205 else {}
+        memfd = {"file_links": 0, "process_flags": 2, "process_stdin": 13, "process_stdout": 13}
+        hidden: dict[str, Any] = memfd if exec_id == 205 else {}
         world.exec(exec_id, at=at, **scanned, **hidden)
     for host in range(1, 31):
         world.connect(203, f"10.20.0.{host}", 22, "af" if host <= 21 else "a", at=22 + host / 10)
