@@ -44,6 +44,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     state: Path = DEFAULT_STATE
     listen: str = "127.0.0.1:7443"
+    free_port: bool = False
     threads: Annotated[int, msgspec.Meta(ge=8)] = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     policy: Path | None = None

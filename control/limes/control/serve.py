@@ -103,12 +103,12 @@ class ControlPlane:
             add(servicer, self._server)  # type: ignore[no-untyped-call]
 
     def _bind(self, credentials: grpc.ServerCredentials) -> int:
+        """Return the port that is ours from now on: no look beforehand can promise one."""
         address = self._config.listen
-        reason = why_not(address)  # first: gRPC would say it in lines of its own
-        try:
-            port = 0 if reason else int(self._server.add_secure_port(address, credentials))
-        except RuntimeError as error:
-            port, reason = 0, str(error)
+        port, reason = listen(self._server, address, credentials)
+        if not port and self._config.free_port:
+            free = f"{address.rpartition(':')[0]}:0"
+            port, reason = listen(self._server, free, credentials)
         if not port:
             raise ConfigError(
                 f"Cannot listen on {address}: {reason}. "
@@ -219,6 +219,18 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CertificateError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def listen(
+    server: grpc.Server, address: str, credentials: grpc.ServerCredentials
+) -> tuple[int, str]:
+    """Return the port that the server has taken; 0 and the reason when it cannot have it."""
+    if reason := why_not(address):  # first: gRPC would say it in lines of its own
+        return 0, reason
+    try:
+        return int(server.add_secure_port(address, credentials)), ""
+    except RuntimeError as error:  # taken since
+        return 0, str(error)
 
 
 def why_not(address: str) -> str:

@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from limes.cli.live.session import free_address
 from limes.control.rules.load import shipped_packs
 from limes.drill import cgroups, registry
 
@@ -306,16 +306,40 @@ def test_a_child_that_dies_ends_it(tmp_path: Path) -> None:
     assert_nothing_left(log.read_text(), tmp_path / "state")
 
 
+def test_drills_of_one_instant_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Nobody says where to listen: each comes to its own verdict at an address of its own."""
+    states = [tmp_path / "a", tmp_path / "b"]
+    with ThreadPoolExecutor() as pool:
+        both = list(
+            pool.map(lambda state: limes("up", "--drill", "--json", "--state", state), states)
+        )
+    assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]
+    started = [json.loads(done.stdout.splitlines()[0]) for done in both]
+    assert started[0]["control"] != started[1]["control"]
+    for done, state in zip(both, states, strict=True):
+        assert_nothing_left(done.stdout, state)
+
+
+def test_a_state_directory_in_use_is_left_alone(tmp_path: Path) -> None:
+    """The second run says whose it is, in one line, and the first comes to its end."""
+    with drilling(tmp_path) as (process, _):
+        files = {path: path.read_bytes() for path in (tmp_path / "state").glob("*.toml")}
+        done = limes("up", "--drill", "--state", tmp_path / "state")
+        assert done.returncode == 3
+        assert done.stderr.count("\n") == 1
+        assert f"`limes up` or `limes replay` of pid {process.pid} does" in done.stderr
+        assert files == {path: path.read_bytes() for path in files}
+        assert process.wait(DEADLINE) == 0
+
+
 def test_a_port_in_use_is_left_alone(tmp_path: Path) -> None:
-    """Given, it is an error in one line; the default is given up for a free one."""
+    """Given, it is an error in one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         arguments = ("--scope", "/x", "--state", tmp_path / "state", "--listen", address)
         done = limes("up", *arguments)
         assert done.returncode == 3
         assert done.stderr.splitlines()[-1].startswith(f"limes: Cannot listen on {address}: ")
-        assert free_address(address) == "127.0.0.1:0"
-    assert free_address(address) == address
 
 
 def test_a_scope_that_is_no_cgroup_is_one_line(tmp_path: Path) -> None:

@@ -45,6 +45,31 @@ def test_two_control_planes_do_not_share_a_port(plane: Plane, tmp_path: Path) ->
     assert "Address already in use" in refused(second)
 
 
+def test_control_planes_of_one_instant_serve_each_at_its_own_port(tmp_path: Path) -> None:
+    """All want the same port; one gets it at most, and none fails for want of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    planes = [Plane(tmp_path / name) for name in ("a", "b", "c")]
+    for each in planes:
+        each.port = port
+        each.launch(free_port=True)
+    addresses = {each.wait_for("control.ready")["address"] for each in planes}
+    assert len(addresses) == 3
+    assert [each.terminate() for each in planes] == [0, 0, 0]
+
+
+def test_a_taken_port_is_given_up_for_a_free_one(plane: Plane) -> None:
+    """Where that is wanted; one that is free is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = plane.port = other.getsockname()[1]
+        assert plane.start(free_port=True).port != taken
+    assert plane.admin().status().version
+    plane.terminate()
+    plane.port = taken
+    assert plane.start(free_port=True).port == taken
+
+
 @pytest.mark.parametrize("listen", ["nowhere", "127.0.0.1", "127.0.0.1:seventy", "192.0.2.1:7443"])
 def test_an_address_that_is_none_of_ours(plane: Plane, listen: str) -> None:
     """Whatever the reason, the address is named."""

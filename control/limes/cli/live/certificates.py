@@ -6,7 +6,6 @@ authority never is.
 
 import socket
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from limes.cli.errors import CommandError
 from limes.control import ca
@@ -14,20 +13,6 @@ from limes.control.errors import CertificateError
 
 ADMIN = "admin"
 CONTROL = "control"
-
-
-def prepare_state(state: Path) -> None:
-    """Make the state directory, for its owner only, and its folder of logs; raises CommandError."""
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (state / "log").mkdir(mode=0o700, exist_ok=True)
-        with NamedTemporaryFile(dir=state / "log"):
-            pass  # it can be written
-    except OSError as error:
-        raise CommandError(
-            f"Cannot use {state} as the state directory: {error.strerror}. Give another (--state), "
-            "or run as its owner."
-        ) from error
 
 
 def prepare(state: Path) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from limes.cli.commands import NO, OK
-from limes.cli.live import certificates
 from limes.cli.live.narrate import Narrator, Told
 from limes.cli.live.report import JsonReporter, Reporter
 from limes.cli.live.session import SETTLE_SECONDS, WHOLE_HOST, SensorOptions, Session
+from limes.cli.live.state import held
 from limes.cli.live.verdict import Pair, Verdict, judge
 from limes.cli.output import note, working
 from limes.control.hunt.library import shipped_hunts
@@ -37,9 +37,13 @@ class UpOptions:
 def up(options: UpOptions) -> int:
     """Run until Ctrl-C, or for a drill; return the exit code."""
     stop_by_signals()
-    certificates.prepare_state(options.state)
-    if options.drill:
-        return _up_with_drill(options, JsonReporter() if options.as_json else Narrator())
+    with held(options.state):
+        if options.drill:
+            return _up_with_drill(options, JsonReporter() if options.as_json else Narrator())
+        return _up(options)
+
+
+def _up(options: UpOptions) -> int:
     reporter = JsonReporter() if options.as_json else Narrator(told=Told.ALERTS)
     with _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
@@ -53,9 +57,8 @@ def up(options: UpOptions) -> int:
 def replay(options: UpOptions) -> int:
     """Feed a recording through sensor and control plane; return the exit code."""
     stop_by_signals()
-    certificates.prepare_state(options.state)
     reporter = JsonReporter() if options.as_json else Narrator(told=Told.AFTERWARDS)
-    with _session(options, reporter, options.policy) as session:
+    with held(options.state), _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
         with working("Reading the recording"):
             session.settle_after_sensor()

@@ -5,7 +5,6 @@ Invariant: the sensor starts after the control plane serves and is watched, and 
 
 import json
 import signal
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -176,14 +175,15 @@ class Session:
                     raise child.failure()
 
     def _start_control(self) -> None:
-        listen = self._listen or free_address(DEFAULT_ADDRESS)
-        flags = ["--state", str(self._state), "--listen", listen]
+        flags = ["--state", str(self._state), "--listen", self._listen or DEFAULT_ADDRESS]
+        # Only who binds a port knows that it is free: whoever looked before could lose it again.
+        any_port = {} if self._listen else {"LIMES_CONTROL_FREE_PORT": "true"}
         if self._policy is not None:
             flags += ["--policy", str(self._policy)]
         for pack in self._packs:
             flags += ["--pack", str(pack)]
         self.control = self._stack.enter_context(
-            self._child("control", ["control", "serve", *flags], {})
+            self._child("control", ["control", "serve", *flags], any_port)
         )
         ready = self.control.wait_said(CONTROL_READY, seconds=CONTROL_SECONDS)
         self.address, self.database = ready["address"], ready["database"]
@@ -204,16 +204,3 @@ class Session:
             environment=environment,
             on_trouble=self._reporter.trouble,
         )
-
-
-def free_address(wanted: str) -> str:
-    """Return the address when nobody listens there, else the same host with port 0: a free one."""
-    host, _, port = wanted.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the server does: a port whose connections linger is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return f"{host}:0"
-    return wanted
