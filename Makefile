@@ -42,14 +42,16 @@ check: ## Formatters, linters, types, contracts and generated files
 	.venv/bin/buf lint proto
 	.venv/bin/clang-format --dry-run -Werror $(filter-out bpf/include/event.h,$(BPF_SOURCES))
 	$(PYTHON) bpf/generate.py --check
+	$(PYTHON) -P -m limes.cli.reference --check docs/cli.md
 
 dev: packages-test .venv/.dev-stamp bpf ## Everything for working on Limes
 
 bpf: ## Build the BPF object
 	@$(MAKE) --no-print-directory -C bpf
 
-generate: proto ## Write everything derived from the event registry and the protos
+generate: proto ## Write everything derived from the event registry, the protos and the commands
 	$(PYTHON) bpf/generate.py
+	$(PYTHON) -P -m limes.cli.reference >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 
 proto: ## Write the gRPC stubs
 	$(PYTHON) -m grpc_tools.protoc -Iproto --python_out=proto/gen --pyi_out=proto/gen \

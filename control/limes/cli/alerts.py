@@ -1,11 +1,15 @@
 """`limes alerts`: what the rules found."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import typer
 from limes.cli import options
 from limes.cli.commands import NO, command, group
+from limes.cli.errors import UsageError
 from limes.cli.output import Form, note
+
+_ALERT: Final = re.compile(r"0*[1-9][0-9]*|[0-9a-f]{32}")
 
 app = group("alerts", "Read what the rules found.")
 
@@ -94,10 +98,14 @@ def show(
     Exit code 1 when there is no such alert.
     """
     form = Form.of(as_json=as_json, as_csv=False)
+    if not _ALERT.fullmatch(alert):
+        raise UsageError(
+            f"{alert!r} names no alert: give a number from 1 on, or an id of 32 hexadecimal digits."
+        )
     from limes.cli.connect import client
     from limes.cli.show.alerts import show_alert
 
-    numbered = alert.isdigit() and len(alert) < 20
+    numbered = alert.isdecimal() and len(alert) < 20
     with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
         if numbered:
             found = connection.list_alerts(after_number=max(0, int(alert) - 1), limit=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from limes.cli import options
 from limes.cli.commands import command, group
+from limes.cli.errors import UsageError
 from limes.cli.output import note
 
 if TYPE_CHECKING:
@@ -46,12 +47,20 @@ def issue(
     ],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="Host id of a sensor, or name of an analyst."),
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            callback=options.name,
+            help="Host id of a sensor, or name of an analyst.",
+        ),
     ] = None,
     host: Annotated[
         list[str] | None,
         typer.Option(
-            "--host", metavar="HOST", help="Name or address of a control plane; repeatable."
+            "--host",
+            metavar="HOST",
+            callback=options.hosts,
+            help="Name or address of a control plane; repeatable.",
         ),
     ] = None,
     out: Annotated[
@@ -59,11 +68,12 @@ def issue(
         typer.Option(
             "--out",
             metavar="DIR",
+            file_okay=False,
             help="Lay the files out here as a state directory for another host.",
         ),
     ] = None,
     days: Annotated[
-        int, typer.Option("--days", metavar="N", min=1, help="How long it is valid.")
+        int, typer.Option("--days", metavar="N", min=1, max=36_500, help="How long it is valid.")
     ] = 365,
     state: options.State = options.DEFAULT_STATE,
 ) -> None:
@@ -72,6 +82,8 @@ def issue(
     With --out, the directory gets ca/ca.crt and certs/NAME.crt and .key: copy it to the other host
     as its state directory. Without --name: this host, "admin" or "control", by role.
     """
+    if host and role is not Role.control:
+        raise UsageError("Got --host without --role control: only that certificate has addresses.")
     from limes.control import ca
 
     chosen = (

@@ -16,7 +16,10 @@ def serve(
     listen: Annotated[
         str | None,
         typer.Option(
-            "--listen", metavar="HOST:PORT", help="Where to serve; port 0 takes a free one."
+            "--listen",
+            metavar="HOST:PORT",
+            callback=options.address,
+            help="Where to serve; port 0 takes a free one.",
         ),
     ] = None,
     policy: options.Policy = None,
@@ -29,6 +32,7 @@ def serve(
     in control.example.toml; flags win over the file.
     """
     from limes.control.config import load_config
+    from limes.control.errors import ConfigError
     from limes.control.serve import serve as run
 
     settings = {
@@ -38,4 +42,4 @@ def serve(
         "packs": [str(pack) for pack in packs] if packs else None,
         "log_level": log_level,
     }
-    raise typer.Exit(run(load_config(config, settings)))
+    raise typer.Exit(run(options.configured(load_config, ConfigError, config, settings)))

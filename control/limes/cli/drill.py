@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from limes.cli import options
 from limes.cli.commands import command
 from limes.cli.output import note
 
@@ -25,7 +26,11 @@ def drill(
     state_dir: Annotated[
         Path | None,
         typer.Option(
-            "--state-dir", metavar="DIR", help="Where its files lie while it lasts; not in /run."
+            "--state-dir",
+            metavar="DIR",
+            file_okay=False,
+            callback=options.drill_folder,
+            help="Where its files lie while it lasts; not in /run.",
         ),
     ] = None,
     truth: Annotated[

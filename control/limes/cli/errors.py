@@ -11,6 +11,7 @@ import sys
 from typing import Final
 
 from limes.cli.commands import CANNOT, USAGE
+from typer._click.exceptions import ClickException  # typer has no public name for it
 
 # Of each part that may be loaded: the module and name of its errors' root.
 _ROOTS: Final = (
@@ -45,10 +46,19 @@ def known() -> tuple[type[Exception], ...]:
     return (CommandError, *(getattr(module, name) for module, name in loaded if module))
 
 
+def _told(error: ClickException) -> str:
+    """Return in one line what is wrong with the words of a command line, and where its help is."""
+    said = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{said}. See `{context.command_path if context else 'limes'} --help`."
+
+
 def explain(error: Exception) -> tuple[str, int] | None:
     """Return one line and an exit code; None when the error is a defect."""
     if isinstance(error, UsageError):
         return str(error), USAGE
+    if isinstance(error, ClickException):
+        return _told(error), USAGE
     if isinstance(error, known()):
         return " ".join(str(error).split()), CANNOT
     if isinstance(error, ModuleNotFoundError):

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from limes.cli import options
 from limes.cli.commands import command
+from limes.cli.errors import UsageError
 from limes.cli.output import Form
 
 
@@ -42,7 +43,13 @@ def events(
     form = Form.of(as_json=as_json, as_csv=False)
     from limes.cli.connect import client, until_interrupted
     from limes.cli.show.events import follow
+    from limes.v1 import schema
 
+    unknown = sorted(set(kind or ()) - set(schema.KINDS))
+    if unknown:
+        raise UsageError(
+            f"There is no kind {', '.join(unknown)}. Kinds: {', '.join(schema.KINDS)}."
+        )
     with (
         until_interrupted(),
         client(state, control, ca=ca, certificate=certificate, key=key) as connection,

@@ -80,8 +80,13 @@ def hunt(
 def _question(sql: str | None, file: Path | None) -> str:
     if (sql is None) == (file is None):
         raise UsageError("A hunt needs its SELECT once: as the argument, or with --file.")
-    if file is None:
-        return sql or ""
+    text = sql or "" if file is None else _read(file)
+    if not text.strip():
+        raise UsageError("The hunt is empty: ask one SELECT, such as 'SHOW ALL TABLES'.")
+    return text
+
+
+def _read(file: Path) -> str:
     if str(file) == "-":
         return sys.stdin.read()
     try:

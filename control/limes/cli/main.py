@@ -23,7 +23,9 @@ from limes.cli import (
     status,
     up,
 )
+from limes.cli.commands import USAGE
 from limes.cli.errors import explain
+from typer._click.exceptions import NoArgsIsHelpError  # typer has no public name for it
 
 PARENT_VARIABLE: Final = "LIMES_PARENT"
 """Set by `limes up` for its children: they end when the process of this number does."""
@@ -67,7 +69,10 @@ def run() -> None:
     # gRPC's C part has lines of its own for what reaches us as an error anyway.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        app()
+        sys.exit(app(prog_name="limes", standalone_mode=False))
+    except NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        sys.exit(USAGE)
     except Exception as error:
         told = None if os.environ.get("LIMES_DEBUG") else explain(error)
         if told is None:

@@ -1,13 +1,17 @@
 """Writes docs/cli.md from the commands' own help: python -m limes.cli.reference > docs/cli.md.
 
+With --check PAGE it writes nothing and ends with 1 when the page is stale.
+
 Invariant: it says nothing about a command that its help does not say.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import typer
+from limes.cli.commands import NO, OK
 from limes.cli.main import app
 
 _WIDTH: Final = 80
@@ -24,9 +28,11 @@ the traceback of an error.
 |---|---|
 | 0 | fine |
 | 1 | the answer is "no": an alert is missing, a case failed, a signal is not seen |
-| 2 | wrong usage |
-| 3 | it cannot run; standard error has one line on what was tried, what was found and what to do |
+| 2 | wrong usage: no such option, value, kind, rule or file; options that do not fit together |
+| 3 | it cannot run: no right, no room, nobody to reach, a file or rule that cannot be used |
 | 130 | ended by Ctrl-C, SIGTERM or SIGHUP before there was an answer |
+
+With 2 and 3, standard error ends with one line on what was tried, what was found and what to do.
 
 What runs until it is stopped (`up`, `sensor run`, `control serve`, `events`, `alerts follow`) ends
 with 0 when it is.
@@ -51,5 +57,18 @@ def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from commands(below, f"{name} {word}")
 
 
+def run(words: Sequence[str]) -> int:
+    """Print the page, or compare one with it; return the exit code."""
+    page = "".join(pages())
+    if words[:1] != ["--check"]:
+        sys.stdout.write(page)
+        return OK
+    (file,) = words[1:]
+    if Path(file).read_text(encoding="utf-8") == page:
+        return OK
+    sys.stderr.write(f"{file} is stale: run `make generate`.\n")
+    return NO
+
+
 if __name__ == "__main__":
-    sys.stdout.write("".join(pages()))
+    sys.exit(run(sys.argv[1:]))

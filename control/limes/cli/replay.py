@@ -18,14 +18,24 @@ def declare(app: typer.Typer) -> None:
 def replay(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="Made by --record. Default: a drill that comes along."),
+        typer.Argument(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Made by --record. Default: a drill that comes along.",
+        ),
     ] = None,
     policy: options.Policy = None,
     packs: options.Packs = None,
     as_json: options.AsJson = False,
     state: Annotated[
         Path | None,
-        typer.Option("--state", metavar="DIR", help="Default: a new directory for temporary use."),
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            file_okay=False,
+            help="Default: a new directory for temporary use.",
+        ),
     ] = None,
 ) -> None:
     """Play a recording through sensor and control plane.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from limes.cli import options
 from limes.cli.commands import command, group
+from limes.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from limes.sensor.config import SensorConfig
@@ -19,12 +20,18 @@ def run(
     config: options.Config = None,
     state: options.DaemonState = None,
     control: Annotated[
-        str | None, typer.Option("--control", metavar="HOST:PORT", help="Control plane.")
+        str | None,
+        typer.Option(
+            "--control", metavar="HOST:PORT", callback=options.address, help="Control plane."
+        ),
     ] = None,
     host_id: Annotated[
         str | None,
         typer.Option(
-            "--host-id", metavar="NAME", help="As in the certificate. Default: the host name."
+            "--host-id",
+            metavar="NAME",
+            callback=options.name,
+            help="As in the certificate. Default: the host name.",
         ),
     ] = None,
     scope: options.Scope = None,
@@ -34,7 +41,13 @@ def run(
     record: options.Record = None,
     replay: Annotated[
         Path | None,
-        typer.Option("--replay", metavar="FILE", help="Play a recording instead of the kernel."),
+        typer.Option(
+            "--replay",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Play a recording instead of the kernel.",
+        ),
     ] = None,
     log_level: options.LogLevel = None,
 ) -> None:
@@ -43,7 +56,10 @@ def run(
     Runs until SIGTERM or Ctrl-C, and leaves nothing in the kernel. Needs root, or CAP_BPF,
     CAP_PERFMON and CAP_NET_ADMIN. Every setting is documented in sensor.example.toml; flags win.
     """
+    if replay and loader:
+        raise UsageError("Got --replay and --loader: a recording needs no loader.")
     from limes.sensor.config import load_config
+    from limes.sensor.errors import ConfigError
     from limes.sensor.launch import replace_process
 
     settings = {
@@ -61,7 +77,8 @@ def run(
     for package in ("numpy", "nanoarrow"):
         if find_spec(package) is None:
             raise ModuleNotFoundError(name=package)
-    check(load_config(config, settings))  # a mistake is told here, as every command tells it
+    # A mistake is told here, as every command tells it.
+    check(options.configured(load_config, ConfigError, config, settings))
     replace_process(config, settings)
 
 

@@ -27,7 +27,10 @@ def up(
     listen: Annotated[
         str | None,
         typer.Option(
-            "--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:7443, or a free port."
+            "--listen",
+            metavar="HOST:PORT",
+            callback=options.address,
+            help="Default: 127.0.0.1:7443, or a free port.",
         ),
     ] = None,
     seed: Annotated[
@@ -44,10 +47,15 @@ def up(
     --drill it is the drill's own cgroup; the exit code is then 1 unless exactly the expected alerts
     came. On a terminal it stays up until Ctrl-C.
     """
-    _check(drill=drill, scope=scope, policy=policy, seed=seed)
+    _check(drill=drill, scope=scope, policy=policy, seed=seed, state=state)
     from limes.cli.live import run
     from limes.cli.live.session import SensorOptions
+    from limes.sensor.config import load_config
+    from limes.sensor.errors import ConfigError
 
+    if scope:
+        hooks = {"scope": scope, "syscall_hooks": syscall_hooks}
+        options.configured(load_config, ConfigError, None, hooks)
     sensor = SensorOptions(
         scope=tuple(scope or ()),
         plan=plan,
@@ -71,9 +79,18 @@ def up(
     )
 
 
-def _check(*, drill: bool, scope: list[str] | None, policy: Path | None, seed: int | None) -> None:
+def _check(
+    *,
+    drill: bool,
+    scope: list[str] | None,
+    policy: Path | None,
+    seed: int | None,
+    state: Path,
+) -> None:
     if drill and policy:
         raise UsageError("Got --drill and --policy: the drill brings a policy that fits it.")
+    if drill:
+        options.drill_folder(state)
     if not drill and seed is not None:
         raise UsageError("Got --seed without --drill: only a drill has one.")
     if not drill and not scope:

@@ -118,14 +118,14 @@ class ControlClient:
     ) -> list[alert_service_pb2.Alert]:
         """Return alerts in the order they were raised."""
         request = alert_service_pb2.ListAlertsRequest(
-            after_number=after_number, limit=limit, alert_id=alert_id
+            after_number=_most(after_number, 63), limit=_most(limit, 32), alert_id=alert_id
         )
         with self._errors():
             return list(self._alerts.ListAlerts(request, timeout=CALL_SECONDS).alerts)
 
     def follow_alerts(self, *, after_number: int = 0) -> Iterator[alert_service_pb2.Alert]:
         """Yield alerts after a number, then each new one, until the server stops."""
-        request = alert_service_pb2.FollowAlertsRequest(after_number=after_number)
+        request = alert_service_pb2.FollowAlertsRequest(after_number=_most(after_number, 63))
         with self._errors():
             call = self._alerts.FollowAlerts(request)
             try:
@@ -145,9 +145,9 @@ class ControlClient:
         """Return the answer of one SELECT. Raises HuntError when it was refused or stopped."""
         request = hunt_service_pb2.HuntRequest(
             sql=sql,
-            timeout_seconds=timeout_seconds,
-            max_rows=max_rows,
-            max_age_seconds=max_age_seconds,
+            timeout_seconds=_most(timeout_seconds, 32),
+            max_rows=_most(max_rows, 32),
+            max_age_seconds=None if max_age_seconds is None else _most(max_age_seconds, 32),
         )
         with self._errors(OUTCOMES):
             return collect(self._hunts.Hunt(request))
@@ -162,6 +162,11 @@ class ControlClient:
                 said = " ".join((error.details() or "").split())
                 raise HuntError(said, outcome=outcomes[error.code()]) from error
             raise explain(error, self.address) from error
+
+
+def _most(number: int, bits: int) -> int:
+    """Return the number, or the greatest that fits: no limit is reached beyond that either."""
+    return min(number, (1 << bits) - 1)
 
 
 def explain(error: grpc.RpcError, address: str) -> UnreachableError | CertificateError:

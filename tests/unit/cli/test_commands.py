@@ -3,19 +3,21 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from limes.cli import errors
+from limes.cli import errors, main
 from limes.cli.commands import CANNOT, EXAMPLES, USAGE
 from limes.cli.main import app
 from limes.cli.reference import commands
 from limes.control.errors import HuntError
 from limes.drill import StepFailed
 from limes.sensor.errors import ConfigError
+
+from .conftest import Parse
 
 FIRST_SENTENCE = 70
 LIMES = [sys.executable, "-P", "-m", "limes.cli.main"]
@@ -65,23 +67,12 @@ def test_help_ends_with_an_example(name: str) -> None:
     assert last.startswith(f"limes {name} ") or last == f"limes {name}"
 
 
-def noting(called: list[str], name: str) -> Callable[..., None]:
-    """Return what stands in for a command: it notes that it was called."""
-    return lambda **_options: called.append(name)
-
-
 @pytest.mark.parametrize("name", LEAVES)
-def test_every_example_parses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_parses(name: str, parse: Parse) -> None:
     """What the help shows is accepted as it stands, by the command it belongs to."""
-    root = typer.main.get_command(app)
-    called: list[str] = []
-    for each, command in commands(root, "limes"):
-        if not getattr(command, "commands", None):
-            monkeypatch.setattr(command, "callback", noting(called, each))
-    program, *words = shlex.split(EXAMPLES[name])
+    program, words = EXAMPLES[name].split(" ", 1)
     assert program == "limes"
-    root.main(words, standalone_mode=False)
-    assert called == [f"limes {name}"]
+    assert parse(words) == [f"limes {name}"]
 
 
 def test_no_example_without_its_command() -> None:
@@ -123,7 +114,7 @@ def test_the_sensor_runs_without_the_control_planes_packages(tmp_path: Path) -> 
     [
         (["hunt", "SELECT 1"], WITHOUT_CONTROL, "limes[control]"),
         (["rules", "list"], WITHOUT_CONTROL, "limes[control]"),
-        (["sensor", "run", "--replay", "x"], WITHOUT_SENSOR, "limes[sensor]"),
+        (["sensor", "run"], WITHOUT_SENSOR, "limes[sensor]"),
         (["doctor"], WITHOUT_SENSOR, "limes[sensor]"),
     ],
 )
@@ -163,34 +154,137 @@ def test_a_defect_keeps_its_traceback() -> None:
 
 def test_debug_shows_where_an_error_came_from() -> None:
     """The traceback is there for who asks for it, and for nobody else."""
-    quiet = run("sensor", "run", "--config", "/nowhere")
+    quiet = run("status", "--state", "/nowhere")
     assert quiet.returncode == CANNOT
     assert "Traceback" not in quiet.stderr
-    loud = run("--debug", "sensor", "run", "--config", "/nowhere")
+    loud = run("--debug", "status", "--state", "/nowhere")
     assert "Traceback" in loud.stderr
-    assert "ConfigError: Cannot read configuration /nowhere" in loud.stderr
+    assert "CertificateError: Cannot read certificate /nowhere/" in loud.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "line",
     [
-        ["up"],
-        ["up", "--seed", "4", "--scope", "/"],
-        ["up", "--drill", "--policy", "x"],
-        ["hunt"],
-        ["hunt", "SELECT 1", "--file", "x"],
-        ["hunt", "--file", "/nowhere/x.sql"],
-        ["rules", "list", "--json", "--csv"],
-        ["ca", "issue", "--role", "king"],
-        ["nothing"],
+        "up",
+        "up --seed 4 --scope /",
+        "up --drill --policy /etc/passwd",
+        "up --drill --policy /nowhere",
+        "up --drill --state /run/limes",
+        "up --drill --state /etc/passwd",
+        "up --drill --seed x",
+        "up --drill --pack /nowhere",
+        "up --scope x",
+        "up --scope /a/../b",
+        "up --scope / --syscall-hooks",
+        "up --scope / --plan kprobe",
+        "up --scope / --loader replay",
+        "up --scope / --listen 7443",
+        "up --scope / --listen localhost:70000",
+        "up --scope / --record /nowhere/file",
+        "status --control nobody",
+        "status --ca /nowhere",
+        "status --certificate /nowhere",
+        "status --key /nowhere",
+        "status --state /etc/passwd",
+        "events --kind process_exec",
+        "events --count -1",
+        "hunt",
+        "hunt ''",
+        "hunt --file /dev/null",
+        "hunt 'SELECT 1' --file x",
+        "hunt --file /nowhere/x.sql",
+        "hunt 'SELECT 1' --rows many",
+        "hunt 'SELECT 1' --timeout -1",
+        "hunt 'SELECT 1' --max-age -1",
+        "drill --seed x",
+        "drill --state-dir /run/limes",
+        "drill --state-dir /etc/passwd",
+        "replay /nowhere",
+        "replay --policy /nowhere",
+        "replay --pack /nowhere",
+        "replay --state /etc/passwd",
+        "doctor --plan x",
+        "doctor --loader replay",
+        "alerts list --after -1",
+        "alerts list --limit 0",
+        "alerts list --json --csv",
+        "alerts follow --count -1",
+        "alerts show",
+        "alerts show 0",
+        "alerts show some_rule",
+        "ca issue",
+        "ca issue --role king",
+        "ca issue --role sensor --name a/b",
+        "ca issue --role sensor --name ''",
+        "ca issue --role sensor --name .a",
+        "ca issue --role sensor --host gpu-07",
+        "ca issue --role sensor --days 0",
+        "ca issue --role sensor --days 99999999",
+        "ca issue --role sensor --out /etc/passwd",
+        "ca issue --role control --host 'a b'",
+        "control serve --config /nowhere",
+        "control serve --listen here",
+        "control serve --log-level loud",
+        "control serve --pack /nowhere",
+        "control serve --policy /nowhere",
+        "rules list --json --csv",
+        "rules list --pack /nowhere",
+        "rules lint --pack /nowhere",
+        "rules test --pack /nowhere",
+        "rules test no_such_rule",
+        "sensor run --config /nowhere",
+        "sensor run --control here",
+        "sensor run --host-id a/b",
+        "sensor run --scope x",
+        "sensor run --scope / --syscall-hooks",
+        "sensor run --plan x",
+        "sensor run --loader x",
+        "sensor run --loader replay",
+        "sensor run --log-level x",
+        "sensor run --replay /nowhere",
+        "sensor run --replay /etc/passwd --loader libbpf",
+        "sensor run --record /nowhere/file",
+        "nothing",
+        "--nothing",
+        "hunt --nothing",
     ],
 )
-def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
-    """It says what is wrong on standard error, and nothing on standard output."""
-    done = run(*arguments)
+def test_wrong_usage_ends_with_2(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on standard error says what is wrong, and nothing is on standard output."""
+    monkeypatch.setattr(sys, "argv", ["limes", *shlex.split(line)])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (USAGE, ""), said.err
+    assert said.err.startswith("limes: ")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["", "alerts", "ca"])
+def test_a_group_without_a_command_shows_its_commands(line: str) -> None:
+    """It is wrong usage all the same."""
+    done = run(*shlex.split(line))
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert "Commands:" in done.stderr
+
+
+def test_flags_are_not_blamed_for_the_file(tmp_path: Path) -> None:
+    """A configuration that is wrong by itself cannot be run; with good flags or bad ones."""
+    config = tmp_path / "sensor.toml"
+    config.write_text('plan = "kprobe"\n')
+    done = run("sensor", "run", "--config", str(config), "--scope", "/x")
+    assert done.returncode == CANNOT
+    assert str(config) in done.stderr
+
+
+def test_an_address_from_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line names the variable."""
+    monkeypatch.setenv("LIMES_CONTROL", "nobody")
+    done = run("status")
     assert done.returncode == USAGE
-    assert done.stdout == ""
-    assert done.stderr
+    assert "LIMES_CONTROL" in done.stderr
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
