@@ -12,6 +12,7 @@ OK: Final = 0
 NO: Final = 1  # the answer is "no": a case failed, an alert is missing
 USAGE: Final = 2
 CANNOT: Final = 3
+STOPPED: Final = 130  # by Ctrl-C or a signal like it, before there was an answer
 
 EXAMPLES: Final[dict[str, str]] = {}
 """Command, as typed after `limes`, to its example."""

@@ -11,6 +11,7 @@ from limes.cli.commands import command
 from limes.cli.output import note
 
 if TYPE_CHECKING:
+    from limes.cli.live.stopping import Course
     from limes.drill import Step
 
 
@@ -42,14 +43,23 @@ def drill(
     Everything happens in cgroups and network namespaces of its own, and nothing is left behind
     (docs/drill.md). Needs root. Nobody watches: `limes up --drill` plays it under a sensor.
     """
+    from limes.cli.live.stopping import Course, stop_by_signals, telling
     from limes.drill import DEFAULT_STATE_DIR, DrillWorld
 
-    with DrillWorld.create(seed=seed, state_dir=state_dir or DEFAULT_STATE_DIR) as world:
+    stop_by_signals()
+    course = Course()
+    with (
+        telling(course.undone),
+        DrillWorld.create(seed=seed, state_dir=state_dir or DEFAULT_STATE_DIR) as world,
+    ):
         note(f"cgroup {world.cgroup_path}, seed {world.seed}, policy:\n{world.policy_toml()}")
-        for step in world.play(_show):
+        course.play(world.step_names())
+        for step in world.play(lambda step: _show(course, step)):
             if truth:
                 sys.stdout.write(json.dumps({"step": step.name, **step.truth}) + "\n")
+        course.played()
 
 
-def _show(step: "Step") -> None:
+def _show(course: "Course", step: "Step") -> None:
+    course.step()
     note(f"{step.started_at:%H:%M:%S.%f} {step.name:<15} {step.label}")

@@ -4,13 +4,14 @@ Invariant: only errors that somebody raised on purpose are shortened; a defect k
 
 CommandError
 ├── UsageError   give other options; exit code 2
+├── StoppedError begin again, if you want the rest; exit code 130
 └── ChildError   a process that `limes up` started did not come up, or ended
 """
 
 import sys
 from typing import Final
 
-from limes.cli.commands import CANNOT, USAGE
+from limes.cli.commands import CANNOT, STOPPED, USAGE
 from typer._click.exceptions import ClickException  # typer has no public name for it
 
 # Of each part that may be loaded: the module and name of its errors' root.
@@ -36,6 +37,10 @@ class UsageError(CommandError):
     """The options do not fit together."""
 
 
+class StoppedError(CommandError):
+    """A signal came before the end: which, and what is undone."""
+
+
 class ChildError(CommandError):
     """A process that was started did not come up, or ended by itself."""
 
@@ -57,6 +62,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
     """Return one line and an exit code; None when the error is a defect."""
     if isinstance(error, UsageError):
         return str(error), USAGE
+    if isinstance(error, StoppedError):
+        return str(error), STOPPED
     if isinstance(error, ClickException):
         return _told(error), USAGE
     if isinstance(error, known()):

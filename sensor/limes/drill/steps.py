@@ -57,6 +57,10 @@ class Play:
             time.sleep(next(gaps))
         return tuple(steps)
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all steps, in order."""
+        return tuple(name for name, _, _ in self._programme())
+
     def _programme(self) -> tuple[tuple[str, str, Callable[[dict[str, Any]], None]], ...]:
         plan = self._plan
         probed = len(plan.refused) + len(plan.silent) + len(plan.services)

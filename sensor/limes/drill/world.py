@@ -113,6 +113,10 @@ class DrillWorld:
         """Return the exact set of alerts that a whole play must cause."""
         return expected_alerts(self.cgroup_path)
 
+    def step_names(self) -> tuple[str, ...]:
+        """Return the names of the steps that a whole play has, in order."""
+        return Play(self).names()
+
     def play(self, on_step: Callable[[Step], object] = lambda _: None) -> tuple[Step, ...]:
         """Run all steps and return them; raises StepFailed when one does not reach its end.
 

@@ -101,6 +101,35 @@ def test_it_needs_no_privilege(nobodys: Path) -> None:
     assert "8 alerts" in done.stdout
 
 
+CANNOT_EXECUTE = """
+import sys
+from limes.cli import main
+sys.executable = sys.argv.pop(1)
+main.run()
+"""
+
+
+def test_a_python_that_may_not_be_executed_is_one_line(tmp_path: Path) -> None:
+    """As where an installation lies in another user's home: what it was, and what to do."""
+    python = tmp_path / "python3"
+    python.write_bytes(b"")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-P", "-c", CANNOT_EXECUTE),
+            *(python, "replay", "--state", tmp_path / "state"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(
+        f"limes: Tried to start the control with {python}: Permission denied. "
+    )
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_file_that_is_no_recording_is_one_line(tmp_path: Path) -> None:
     """The sensor's own words, not a log file to read."""
     wrong = tmp_path / "x.limesrec"

@@ -244,8 +244,39 @@ def test_a_signal_ends_it_and_leaves_nothing(number: signal.Signals, tmp_path: P
     with drilling(tmp_path) as (process, log):
         process.send_signal(number)
         assert process.wait(DEADLINE) == 130
-    assert "Traceback" not in log.read_text()
+    stopping, said = [line for line in log.read_text().splitlines() if not line.startswith("{")]
+    assert stopping == "Stopping."
+    name = {"SIGINT": "Ctrl-C"}.get(number.name, number.name)
+    assert said.startswith(f"limes: Stopped by {name} in step 4 of 11, probing. Not played to the ")
+    assert "probing, metadata, benign_git, tunnel_argv, " in said
+    assert "Nothing was judged. Nothing of the drill is left on this host." in said
     assert_nothing_left(log.read_text(), tmp_path / "state")
+
+
+def test_a_second_ctrl_c_does_not_cut_the_clearing_up_short(tmp_path: Path) -> None:
+    """However impatient somebody is, nothing stays."""
+    with drilling(tmp_path) as (process, log):
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: "Stopping." in log.read_text(), "the first signal's word")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        assert process.wait(DEADLINE) == 130
+    assert_nothing_left(log.read_text(), tmp_path / "state")
+
+
+def test_a_drill_alone_says_what_was_left_undone(tmp_path: Path) -> None:
+    """As under a sensor."""
+    command = [*LIMES, "drill", "--state-dir", tmp_path / "state/drill"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        while " probing " not in said:
+            said += process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        said += process.stderr.read()
+        assert process.wait(DEADLINE) == 130
+    assert "Stopped by SIGTERM in step 4 of 11, probing." in said.splitlines()[-1]
+    assert_nothing_left(said, tmp_path / "state")
 
 
 def test_killed_it_takes_its_children_along_and_the_next_run_clears_up(tmp_path: Path) -> None:

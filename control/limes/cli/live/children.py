@@ -51,8 +51,22 @@ class Child:
         self._log = log.open("w+", encoding="utf-8", errors="replace")
         # -P: with -m alone, whatever lies in the current directory could be imported as root.
         command = [sys.executable, "-P", "-m", "limes.cli.main", *arguments]
+        try:
+            self._process = self._start(command, log, environment)
+        except OSError as error:
+            self._log.close()
+            raise ChildError(
+                f"Tried to start the {name} with {sys.executable}: {error.strerror}. Use an "
+                "installation whose Python this user may execute, folders above it included."
+            ) from error
+        self._reader = threading.Thread(target=self._read, name=f"{name}-log", daemon=True)
+        self._reader.start()
+
+    def _start(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         with log.open("ab") as stream:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -60,8 +74,6 @@ class Child:
                 env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
                 process_group=0,  # Ctrl-C is for the parent, which stops its children in order
             )
-        self._reader = threading.Thread(target=self._read, name=f"{name}-log", daemon=True)
-        self._reader.start()
 
     @property
     def pid(self) -> int:

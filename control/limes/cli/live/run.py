@@ -3,7 +3,6 @@
 Invariant: a drill is judged only after everything it caused was committed and read by the rules.
 """
 
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from limes.cli.live.narrate import Narrator, Told
 from limes.cli.live.report import JsonReporter, Reporter
 from limes.cli.live.session import SETTLE_SECONDS, WHOLE_HOST, SensorOptions, Session
 from limes.cli.live.state import held
+from limes.cli.live.stopping import Course, stop_by_signals, telling
 from limes.cli.live.verdict import Pair, Verdict, judge
 from limes.cli.output import note, working
 from limes.control.hunt.library import shipped_hunts
@@ -45,7 +45,8 @@ def up(options: UpOptions) -> int:
 
 def _up(options: UpOptions) -> int:
     reporter = JsonReporter() if options.as_json else Narrator(told=Told.ALERTS)
-    with _session(options, reporter, options.policy) as session:
+    undone = "while it started. Nothing was recorded."
+    with telling(lambda: undone), _session(options, reporter, options.policy) as session:
         session.start_sensor(options.sensor)
         note("Alerts appear here. In another terminal:")
         for command in ("events", "hunt 'FROM hunt.process_execs'", "status"):
@@ -58,7 +59,12 @@ def replay(options: UpOptions) -> int:
     """Feed a recording through sensor and control plane; return the exit code."""
     stop_by_signals()
     reporter = JsonReporter() if options.as_json else Narrator(told=Told.AFTERWARDS)
-    with held(options.state), _session(options, reporter, options.policy) as session:
+    undone = "before the whole recording was read. Nothing was concluded from it."
+    with (
+        telling(lambda: undone),
+        held(options.state),
+        _session(options, reporter, options.policy) as session,
+    ):
         session.start_sensor(options.sensor)
         with working("Reading the recording"):
             session.settle_after_sensor()
@@ -67,14 +73,9 @@ def replay(options: UpOptions) -> int:
     return OK
 
 
-def stop_by_signals() -> None:
-    """Let SIGTERM and SIGHUP end a run as Ctrl-C does: in order, leaving nothing behind."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-
-
 def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
-    with ExitStack() as stack:
+    course = Course()
+    with telling(course.undone), ExitStack() as stack:
         world = stack.enter_context(
             DrillWorld.create(seed=options.seed, state_dir=options.state / "drill")
         )
@@ -85,7 +86,9 @@ def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
             cgroup=world.cgroup_path,
             folder=str(world.directory),
         )
-        world.play(lambda step: _tell_step(reporter, step))
+        course.play(world.step_names())
+        world.play(lambda step: _tell_step(reporter, course, step))
+        course.played()
         session.settle()
         expected = [(alert.rule, alert.cgroup) for alert in world.expected()]
         verdict = _conclude(session, options.state, reporter, expected=expected)
@@ -125,7 +128,8 @@ def _write_policy(state: Path, world: DrillWorld) -> Path:
     return path
 
 
-def _tell_step(reporter: Reporter, step: Step) -> None:
+def _tell_step(reporter: Reporter, course: Course, step: Step) -> None:
+    course.step()
     reporter.step(step.name, step.label, step.started_at)
 
 
@@ -160,4 +164,4 @@ def _stay(session: Session) -> None:
     try:
         session.wait_for_end()
     except KeyboardInterrupt:
-        note("Stopping.")
+        return  # as told to
