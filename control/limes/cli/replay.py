@@ -42,7 +42,7 @@ def replay(
 
     Needs neither root nor BPF: the records are those that a kernel gave when it was recorded,
     everything after them is real. They come under the host name "replay". On a terminal it stays up
-    until Ctrl-C, to be asked.
+    until Ctrl-C, to be asked. Exit code 3 when a rule cannot run: its alerts could be missing.
     """
     from limes.cli.live import run, sample
     from limes.cli.live.session import SensorOptions

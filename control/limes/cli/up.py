@@ -45,7 +45,7 @@ def up(
     Two processes, mutual TLS between them, one DuckDB file; the first start makes certificates.
     What is recorded must be said: --scope /system.slice, or --scope / for the whole host. With
     --drill it is the drill's own cgroup; the exit code is then 1 unless exactly the expected alerts
-    came. On a terminal it stays up until Ctrl-C.
+    came, and 3 when a rule cannot run. On a terminal it stays up until Ctrl-C.
     """
     _check(drill=drill, scope=scope, policy=policy, seed=seed, state=state)
     from limes.cli.live import run

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from limes.cli.live import sample
+from limes.control.rules.load import shipped_packs
 
 from .conftest import limes
 
@@ -99,6 +102,20 @@ def test_it_needs_no_privilege(nobodys: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "8 alerts" in done.stdout
+
+
+def test_a_rule_that_cannot_run_ends_it_with_3(tmp_path: Path) -> None:
+    """All else is told; the rule and its error are named last, where lint names them too."""
+    (pack,) = shipped_packs()
+    copy = tmp_path / pack.name
+    shutil.copytree(pack, copy)
+    broken = next(copy.glob("*/cloud_metadata_access.sql"))
+    broken.write_text(broken.read_text().replace("destination_ip", "destination_eye"))
+    done = limes("replay", "--pack", copy, "--state", tmp_path / "state")
+    assert done.returncode == 3, done.stderr
+    assert "7 alerts" in done.stdout
+    assert re.search(r"(?m)^Cannot run: cloud_metadata_access: .*destination_eye", done.stdout)
+    assert limes("rules", "lint", "--pack", copy).returncode == 1
 
 
 CANNOT_EXECUTE = """

@@ -7,6 +7,7 @@ import pytest
 from limes.cli.live.verdict import judge, latency_summary
 from limes.cli.live.watch import Seen
 from limes.v1 import alert_service_pb2
+from limes.v1.admin_service_pb2 import RuleStatus
 
 from .conftest import MakeAlert
 
@@ -80,6 +81,14 @@ def test_a_blind_signal_is_not_fine(state: str, make_alert: MakeAlert) -> None:
     judged = verdict([make_alert("a"), make_alert("b")], found)
     assert not judged.ok
     assert judged.blind == ("gpu",)
+
+
+def test_a_rule_that_cannot_run_is_not_fine(make_alert: MakeAlert) -> None:
+    """Whatever came, its alerts could be missing."""
+    rules = [RuleStatus(rule="a"), RuleStatus(rule="c", error="no such column")]
+    found = judge(Seen(), [make_alert("a")], None, loader="x", database="x", rules=rules)
+    assert not found.ok
+    assert found.plain()["broken_rules"] == {"c": "no such column"}
 
 
 def test_without_expectations_any_alert_is_fine(make_alert: MakeAlert) -> None:

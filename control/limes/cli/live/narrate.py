@@ -283,6 +283,8 @@ def last_select(sql: str) -> tuple[int, str]:
 
 def _judgement(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Yield the last lines, each with its style."""
+    for rule, error in verdict.broken.items():
+        yield f"Cannot run: {rule}: {safe(error)}. `limes rules lint` says more.", "bold red"
     for rule, cgroup in verdict.missing:
         yield f"Missing: {rule} in {safe(cgroup)}", "bold red"
     for rule, cgroup in verdict.unexpected:

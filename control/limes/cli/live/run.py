@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from limes.cli.commands import NO, OK
+from limes.cli.commands import CANNOT, NO, OK
 from limes.cli.live.narrate import Narrator, Told
 from limes.cli.live.report import JsonReporter, Reporter
 from limes.cli.live.session import SETTLE_SECONDS, WHOLE_HOST, SensorOptions, Session
@@ -68,9 +68,9 @@ def replay(options: UpOptions) -> int:
         session.start_sensor(options.sensor)
         with working("Reading the recording"):
             session.settle_after_sensor()
-        _conclude(session, options.state, reporter, expected=None)
+        verdict = _conclude(session, options.state, reporter, expected=None)
         _stay_on_terminal(session, options)
-    return OK
+    return CANNOT if verdict.broken else OK
 
 
 def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
@@ -94,6 +94,8 @@ def _up_with_drill(options: UpOptions, reporter: Reporter) -> int:
         verdict = _conclude(session, options.state, reporter, expected=expected)
         world.close()
         _stay_on_terminal(session, options)
+    if verdict.broken:
+        return CANNOT
     return OK if verdict.ok else NO
 
 
@@ -145,6 +147,7 @@ def _conclude(
         expected,
         loader=session.loader,
         database=session.database,
+        rules=session.client.status().rules,
     )
     reporter.alerts(alerts)
     for hunt in shipped_hunts().values():

@@ -11,7 +11,7 @@ from typing import Any
 
 from limes.cli.live.watch import Seen
 from limes.cli.show.alerts import latency_ns, severity
-from limes.v1 import alert_service_pb2, schema
+from limes.v1 import admin_service_pb2, alert_service_pb2, schema
 
 Pair = tuple[str, str]
 """Rule and cgroup path."""
@@ -22,7 +22,10 @@ _HARMLESS = frozenset(c.name for c in schema.COUNTERS if c.loses.startswith("not
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a run came to. `expected` is None when nothing in particular was."""
+    """What a run came to. `expected` is None when nothing in particular was.
+
+    `broken` rules, each with its error, found nothing that they should have: no verdict holds.
+    """
 
     expected: tuple[Pair, ...] | None
     alerts: tuple[alert_service_pb2.Alert, ...]
@@ -31,6 +34,7 @@ class Verdict:
     loader: str
     losses: dict[str, int]
     blind: tuple[str, ...]
+    broken: dict[str, str]
     database: str
 
     @property
@@ -57,8 +61,11 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """True when exactly the expected alerts came, nothing was lost and every signal seen."""
-        return not (self.missing or self.unexpected or self.lost or self.blind)
+        """True when exactly the expected alerts came, nothing was lost, every signal was seen.
+
+        And every rule ran.
+        """
+        return not (self.missing or self.unexpected or self.lost or self.blind or self.broken)
 
     def latencies_ms(self) -> list[float]:
         """Time from event to alert of each alert, in milliseconds, ascending."""
@@ -85,6 +92,7 @@ class Verdict:
             "events": self.events,
             "plan": self.plan,
             "blind": list(self.blind),
+            "broken_rules": self.broken,
             "loader": self.loader,
             "latency_ms": latency_summary(self.latencies_ms()),
             "losses": self.losses,
@@ -99,6 +107,7 @@ def judge(
     *,
     loader: str,
     database: str,
+    rules: Iterable[admin_service_pb2.RuleStatus] = (),
 ) -> Verdict:
     """Return the verdict on a run."""
     losses = {cause: count for cause, count in seen.losses.items() if count}
@@ -110,6 +119,7 @@ def judge(
         loader=loader,
         losses={cause: count for cause, count in losses.items() if cause not in _HARMLESS},
         blind=tuple(seen.blind()),
+        broken={rule.rule: rule.error for rule in rules if rule.error},
         database=database,
     )
 
