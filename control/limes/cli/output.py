@@ -14,14 +14,12 @@ from enum import Enum
 from typing import Any, Final, TextIO
 
 from limes.cli.errors import UsageError
-from rich import box
+from limes.cli.layout import Column, arranged, fits
 from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 PLAIN_WIDTH: Final = 100  # columns, where there is no terminal to ask
-WIDE: Final = 150  # columns of a terminal that has room for sentences in a table
 NOTHING: Final = "-"
+NO_LEAST: Final[Mapping[str, int]] = {}
 
 Row = Mapping[str, Any]
 
@@ -94,13 +92,13 @@ def show(
     columns: Sequence[str],
     form: Form,
     *,
-    title: str = "",
-    whole: Collection[str] = (),
     wide: Collection[str] = (),
+    least: Mapping[str, int] = NO_LEAST,
 ) -> None:
     """Write the columns of the rows to standard output.
 
-    In a table `whole` ones are not folded, and `wide` ones are left out of a narrow terminal.
+    A terminal that is too narrow for a table of them all leaves the `wide` ones out, when that is
+    enough. `least` is of some the width that they need when folded; 0 is never folded.
     """
     if form is Form.JSON:
         for row in rows:
@@ -110,9 +108,7 @@ def show(
         writer.writerow(columns)
         writer.writerows([_plain(row[name]) for name in columns] for row in rows)
     else:
-        narrow = sys.stdout.isatty() and console().width < WIDE
-        shown = [name for name in columns if not (narrow and name in wide)]
-        _show_table(list(rows), shown, title, whole)
+        _show_table(list(rows), columns, wide, least)
 
 
 def write_json(row: Row) -> None:
@@ -136,27 +132,35 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def table_width() -> int | None:
+    """Return how wide a table may be; None is the terminal's width.
+
+    Where nobody looks at a terminal, a folded cell is worse than a long line.
+    """
+    return None if sys.stdout.isatty() else 10_000
+
+
 def _show_table(
-    rows: list[Row], columns: Sequence[str], title: str, whole: Collection[str]
+    rows: list[Row], names: Sequence[str], wide: Collection[str], least: Mapping[str, int]
 ) -> None:
-    table = Table(
-        title=title or None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for name in columns:
-        numbers = bool(rows) and all(isinstance(row[name], int | float) for row in rows)
-        right = numbers and not any(isinstance(row[name], bool) for row in rows)
-        table.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=name in whole
+    columns = [
+        Column(
+            name=name,
+            cells=[safe(_cell(row[name])) for row in rows],
+            right=bool(rows) and all(_is_number(row[name]) for row in rows),
+            least=least.get(name),
         )
-    for row in rows:
-        table.add_row(*(Text(safe(_cell(row[name]))) for name in columns))
-    # Where nobody looks at a terminal, a folded cell is worse than a long line.
-    width = None if sys.stdout.isatty() else 10_000
-    emit(console(width=width), table)
+        for name in names
+    ]
+    screen = console(width=table_width())
+    narrow = [column for column in columns if column.name not in wide]
+    if not fits(columns, screen.width) and fits(narrow, screen.width):
+        columns = narrow
+    emit(screen, arranged(columns, screen.width))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:

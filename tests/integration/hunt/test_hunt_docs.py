@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+from limes.cli.layout import arranged
+from limes.cli.show.hunts import columns
 from limes.control.hunt.config import HuntConfig
 from limes.control.hunt.library import shipped_hunts
-from limes.control.hunt.output import rich_table
 from limes.control.rules.load import load_pack, shipped_packs
 from rich.console import Console
 
@@ -45,15 +46,17 @@ def test_example_answers_its_question(heading: str, sql: str, run: Run) -> None:
     assert sql.startswith("-- "), "it says what it answers"
 
 
+@pytest.mark.parametrize("width", [80, 100, 200])
 @pytest.mark.parametrize("name", shipped_hunts())
-def test_shipped_hunt_fits_a_narrow_terminal(name: str, run: Run) -> None:
-    """A shipped hunt answers within 100 columns, and shows a simulated device as one."""
+def test_shipped_hunt_fits_a_terminal(name: str, width: int, run: Run) -> None:
+    """A table from 100 columns on; a simulated device is shown as one."""
     table, _ = run(shipped_hunts()[name].sql)
     assert table.num_rows > 0
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(rich_table(table, title=shipped_hunts()[name].title))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(arranged(columns(table), width))
     text = console.export_text()
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= width
+    assert width < 100 or f"1 of {table.num_rows}" not in text
     joined = " ".join(text.split())
     assert "nvidia3 (simulated" in joined
     assert joined.count("simulated") == joined.count("device)")

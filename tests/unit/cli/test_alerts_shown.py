@@ -82,6 +82,13 @@ def test_json_has_everything(make_alert: MakeAlert, capsys: pytest.CaptureFixtur
     assert members <= set(first)
 
 
+def test_an_empty_list_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A person who sees nothing would wonder; the data is empty."""
+    show_list([], Form.TABLE)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "There are no such alerts.\n")
+
+
 def test_csv_has_a_line_of_names(make_alert: MakeAlert, capsys: pytest.CaptureFixture[str]) -> None:
     """Also without any alert."""
     show_list([], Form.CSV)

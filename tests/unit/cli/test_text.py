@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from limes.cli.show.text import folded, hanging, plural
+from limes.cli.show.text import folded, hanging, plural, shortened
 
 WORDS = st.text(st.sampled_from("ab /"), max_size=300).map(str.strip)
 
@@ -51,3 +51,19 @@ def test_one_is_singular() -> None:
     assert plural(1, "alert") == "1 alert"
     assert plural(1200, "alert") == "1,200 alerts"
     assert plural(2, "entry", "entries") == "2 entries"
+
+
+def test_a_shortened_text_ends_with_a_word_and_a_mark() -> None:
+    """Within the room; a text that fits is left alone."""
+    assert shortened("connected to many hosts", 40) == "connected to many hosts"
+    assert shortened("connected to many hosts", 20) == "connected to many…"
+    assert shortened("connected, and more", 12) == "connected…"
+    assert shortened("a" * 50, 20) == "a" * 19 + "…"
+
+
+@given(st.text(alphabet="ab ,", max_size=60), st.integers(4, 50))
+def test_a_shortened_text_fits_and_is_a_beginning(text: str, room: int) -> None:
+    """Never longer than the room, never without the mark."""
+    found = shortened(text, room)
+    assert len(found) <= room
+    assert found == text or (found.endswith("…") and text.startswith(found[:-1]))

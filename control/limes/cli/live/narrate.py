@@ -16,16 +16,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import pyarrow as pa
+from limes.cli.layout import arranged
 from limes.cli.live.report import Start
 from limes.cli.live.timeline import Timeline
 from limes.cli.live.verdict import Verdict, latency_summary
 from limes.cli.output import console, emit, ending_with_reader, safe
 from limes.cli.show import alerts as shown_alerts
 from limes.cli.show import events as shown_events
+from limes.cli.show.hunts import columns
 from limes.cli.show.text import hanging, plural
 from limes.cli.show.words import Said, say
 from limes.control.hunt.library import ReadyHunt
-from limes.control.hunt.output import rich_table
 from limes.control.hunt.result import HuntResult
 from limes.v1 import alert_service_pb2
 from rich.rule import Rule
@@ -162,7 +163,7 @@ class Narrator:
             self._print(Text(f"{hunt.path}, from line {above + 1}:", "dim"))
         sql = Syntax(select, "sql", background_color="default")
         emit(self._screen, sql if self._screen.is_terminal else Text(select))
-        emit(self._screen, rich_table(answer.table))
+        emit(self._screen, arranged(columns(answer.table), self._screen.width))
 
     def result(self, verdict: Verdict, state: Path) -> None:
         """What came, what did not, and where to ask more."""

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from limes.cli.output import Form, console, safe, show, write_json
+from limes.cli.output import Form, console, note, safe, show, write_json
 from limes.cli.show.events import moment
-from limes.cli.show.text import folded, hanging
+from limes.cli.show.text import folded, hanging, shortened
 from limes.cli.show.words import SIMULATED, duration
 from limes.v1 import alert_service_pb2 as pb
 from rich.text import Text
@@ -30,7 +30,8 @@ Shorten = Callable[[str], str]
 INDENT: Final = "   "
 _TREE_ROWS: Final = 2  # of the terminal that one process of a tree may take
 _SUMMARY_ROWS: Final = 4
-_LISTED: Final = 80  # characters of a summary in a list
+_LISTED: Final = 80  # characters of a summary in a list: `limes alerts show` has all of it
+_LEAST: Final = {"rule": 0, "cgroup": 12, "summary": 40}  # characters in a list
 _LATE_NS: Final = 600 * 10**9  # later than that it was read from a spool or a recording
 
 
@@ -81,16 +82,18 @@ def plain(alert: pb.Alert) -> dict[str, Any]:
 
 def show_list(alerts: Sequence[pb.Alert], form: Form) -> None:
     """Show alerts as rows: in JSON and CSV with every column, on a terminal with the chief ones."""
-    if form is Form.TABLE:
+    if form is Form.TABLE and not alerts:
+        note("There are no such alerts.")
+    elif form is Form.TABLE:
         rows = [
             {
                 **plain(alert),
                 "raised_at": _utc(alert.raised_at).strftime("%m-%d %H:%M:%S"),
-                "summary": _cut(alert.summary),
+                "summary": shortened(alert.summary, _LISTED),
             }
             for alert in alerts
         ]
-        show(rows, COLUMNS, form, whole=COLUMNS[:4], wide=COLUMNS[-1:])
+        show(rows, COLUMNS, form, wide=COLUMNS[-1:], least=_LEAST)
     elif form is Form.JSON:
         for alert in alerts:
             write_json(plain(alert))
@@ -155,11 +158,6 @@ def tree(nodes: Iterable[pb.ProcessNode], width: int, shorten: Shorten = str) ->
         subject = depth == len(oldest_first) - 1
         lines.append(Text.assemble((head, "dim"), (what, "bold" if subject else "")))
     return lines
-
-
-def _cut(text: str) -> str:
-    """Return the beginning of a long text: `limes alerts show` has all of it."""
-    return text if len(text) <= _LISTED else f"{text[: _LISTED - 1]}…"
 
 
 def _utc(value: Timestamp) -> datetime:

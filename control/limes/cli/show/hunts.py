@@ -5,8 +5,10 @@ Invariant: what the rows were read from, and what a limit cut, is said beside th
 
 import sys
 
-from limes.cli.output import Form, console, emit, note
-from limes.control.hunt.output import notes, rich_table, write_csv, write_json
+import pyarrow as pa
+from limes.cli.layout import Column, arranged
+from limes.cli.output import Form, console, emit, note, table_width
+from limes.control.hunt.output import cells, is_number, notes, safe, write_csv, write_json
 from limes.control.hunt.result import HuntResult
 
 
@@ -17,8 +19,16 @@ def show_answer(answer: HuntResult, form: Form) -> None:
     elif form is Form.CSV:
         write_csv(answer.table, sys.stdout)
     else:
-        width = None if sys.stdout.isatty() else 10_000
-        emit(console(width=width), rich_table(answer.table))
+        screen = console(width=table_width())
+        emit(screen, arranged(columns(answer.table), screen.width))
     sys.stdout.flush()
     for text in notes(answer):
         note(text)
+
+
+def columns(table: pa.Table) -> list[Column]:
+    """Return the columns of an answer as text."""
+    return [
+        Column(name=safe(field.name), cells=column, right=is_number(field.type))
+        for field, column in zip(table.schema, cells(table), strict=True)
+    ]

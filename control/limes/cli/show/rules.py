@@ -19,6 +19,7 @@ from limes.control.rules.lock import write_lock
 from limes.control.rules.model import Pack
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+_LEAST: Final = {"rule": 0, "attack": 10, "description": 40}  # characters in a list
 LISTED: Final = ("rule", "severity", "version", "status", "attack", "description")
 
 
@@ -39,8 +40,8 @@ def show_list(folders: Sequence[Path] | None, form: Form) -> None:
         rows,
         LISTED if form is Form.TABLE else list(rows[0]),
         form,
-        whole=LISTED[:2],
         wide=LISTED[-1:],
+        least=_LEAST,
     )
 
 

@@ -30,14 +30,21 @@ def show_status(status: pb.GetStatusResponse, form: Form) -> None:
             "before it is full and the control plane stops."
         )
         console().print(Text(text, "bold red"))
-    sensors = [{**row, "started": _moment(row["epoch"])} for row in found["sensors"]]
+    sensors = [
+        {
+            **row,
+            "started": _moment(datetime.fromtimestamp(row["epoch"] / 1e9, UTC)),
+            "last_seen": _moment(datetime.fromisoformat(row["last_seen"])),
+        }
+        for row in found["sensors"]
+    ]
     show(sensors, ("host_id", "connected", "started", "last_seen", "last_seq", "lost"), form)
     show(found["rules"], ("rule", "version", "alerts", "error"), form)
 
 
-def _moment(epoch: int) -> str:
-    """Return the start of a sensor, which its epoch counts in nanoseconds, as a time."""
-    return datetime.fromtimestamp(epoch / 1e9, UTC).isoformat(timespec="seconds")
+def _moment(value: datetime) -> str:
+    """Return a time (UTC) as people read it."""
+    return f"{value:%Y-%m-%d %H:%M:%SZ}"
 
 
 def plain(status: pb.GetStatusResponse) -> dict[str, Any]:

@@ -29,6 +29,14 @@ def hanging(text: str, room: int, rows: int, indent: int) -> str:
     return ("\n" + " " * indent).join(folded(text, room, rows))
 
 
+def shortened(text: str, room: int) -> str:
+    """Return the beginning of a text, to the end of a word if it can be; a mark says it goes on."""
+    if len(text) <= room:
+        return text
+    cut = text.rfind(" ", room // 2, room)
+    return text[: cut if cut > 0 else room - 1].rstrip(" ,;:(") + "…"
+
+
 def _cut(text: str, room: int) -> int:
     """Return where to break: at a space, else after a slash, else anywhere."""
     for sign in " /":

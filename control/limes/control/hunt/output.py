@@ -1,11 +1,11 @@
-"""Shows a hunt's answer: as a table for people, as JSON lines or CSV for programs.
+"""Turns a hunt's answer into text: cells for people, JSON lines or CSV for programs.
 
 Nothing that was read from an event reaches a terminal unescaped: command lines are an attacker's to
 choose.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TextIO
@@ -13,16 +13,8 @@ from typing import Any, Final, TextIO
 import msgspec
 import pyarrow as pa
 from limes.control.hunt.result import HuntResult
-from rich import box
-from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
 
 NULL: Final = "-"
-SHORT: Final = 28  # characters: a time, an address with its port, the path of a job
-FOLDED: Final = 8  # characters that a folded column needs at least
-GAP: Final = 2  # between columns
-NARROW: Final = 80  # the narrowest terminal that folds only what is long
 JSON: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
@@ -44,36 +36,12 @@ def notes(result: HuntResult) -> list[str]:
     return lines
 
 
-def rich_table(table: pa.Table, *, title: str | None = None) -> Table:
-    """Return the rows as a rich table; numbers to the right, absent values as "-"."""
-    shown = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    cells = [[safe(cell_text(value)) for value in row] for row in rows(table)]
-    names = [safe(name) for name in table.column_names]
-    widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
-    whole = kept_whole(widths)
-    for name, field, keep in zip(names, table.schema, whole, strict=True):
-        shown.add_column(
-            Text(name),
-            justify="right" if is_number(field.type) else "left",
-            overflow="fold",
-            no_wrap=keep,
-        )
-    for row in cells:
-        shown.add_row(*map(Text, row))
-    return shown
-
-
-def kept_whole(widths: Sequence[int]) -> list[bool]:
-    """Return which columns are never folded: short ones from the left, while 80 characters do."""
-    taken = sum(min(width, FOLDED) + GAP for width in widths)
-    kept = []
-    for width in widths:
-        more = max(0, width - FOLDED)
-        kept.append(width <= SHORT and taken + more <= NARROW)
-        taken += more if kept[-1] else 0
-    return kept
+def cells(table: pa.Table) -> list[list[str]]:
+    """Return the cells of each column as text; absent values as "-"."""
+    return [
+        [safe(cell_text(value)) for chunk in column.chunks for value in chunk.to_pylist()]
+        for column in table.columns
+    ]
 
 
 def is_number(kind: pa.DataType) -> bool:
