@@ -8,6 +8,7 @@ from limes.cli import options
 from limes.cli.commands import NO, command, group
 from limes.cli.errors import UsageError
 from limes.cli.output import Form, note
+from limes.cli.reach import Reach, reaching
 
 _ALERT: Final = re.compile(r"0*[1-9][0-9]*|[0-9a-f]{32}")
 
@@ -26,6 +27,7 @@ After = Annotated[
 
 
 @command(app, "list", "limes alerts list --json")
+@reaching
 def list_(
     after: After = 0,
     limit: Annotated[
@@ -33,22 +35,19 @@ def list_(
     ] = 1000,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
-    state: options.State = options.DEFAULT_STATE,
-    control: options.Control = None,
-    ca: options.Ca = None,
-    certificate: options.Certificate = None,
-    key: options.Key = None,
+    *,
+    reach: Reach,
 ) -> None:
     """List alerts in the order in which they were raised."""
     form = Form.of(as_json=as_json, as_csv=as_csv)
-    from limes.cli.connect import client
     from limes.cli.show.alerts import show_list
 
-    with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
+    with reach.client() as connection:
         show_list(connection.list_alerts(after_number=after, limit=limit), form)
 
 
 @command(app, "follow", "limes alerts follow --json")
+@reaching
 def follow(
     after: After = 0,
     count: Annotated[
@@ -62,36 +61,31 @@ def follow(
         ),
     ] = 0,
     as_json: options.AsJson = False,
-    state: options.State = options.DEFAULT_STATE,
-    control: options.Control = None,
-    ca: options.Ca = None,
-    certificate: options.Certificate = None,
-    key: options.Key = None,
+    *,
+    reach: Reach,
 ) -> None:
     """Show each alert as it is raised, after those that there are."""
     form = Form.of(as_json=as_json, as_csv=False)
     from itertools import islice
 
-    from limes.cli.connect import client, until_interrupted
+    from limes.cli.connect import until_interrupted
     from limes.cli.show.alerts import show_alert
 
     with (
         until_interrupted(),
-        client(state, control, ca=ca, certificate=certificate, key=key) as connection,
+        reach.client() as connection,
     ):
         for alert in islice(connection.follow_alerts(after_number=after), count or None):
             show_alert(alert, form)
 
 
 @command(app, "show", "limes alerts show 1")
+@reaching
 def show(
     alert: Annotated[str, typer.Argument(metavar="ALERT", help="Number of the alert, or its id.")],
     as_json: options.AsJson = False,
-    state: options.State = options.DEFAULT_STATE,
-    control: options.Control = None,
-    ca: options.Ca = None,
-    certificate: options.Certificate = None,
-    key: options.Key = None,
+    *,
+    reach: Reach,
 ) -> None:
     """Show one alert with its process tree and evidence.
 
@@ -102,11 +96,10 @@ def show(
         raise UsageError(
             f"{alert!r} names no alert: give a number from 1 on, or an id of 32 hexadecimal digits."
         )
-    from limes.cli.connect import client
     from limes.cli.show.alerts import show_alert
 
     numbered = alert.isdecimal() and len(alert) < 20
-    with client(state, control, ca=ca, certificate=certificate, key=key) as connection:
+    with reach.client() as connection:
         if numbered:
             found = connection.list_alerts(after_number=max(0, int(alert) - 1), limit=1)
             found = [each for each in found if each.number == int(alert)]

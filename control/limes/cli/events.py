@@ -7,11 +7,12 @@ from limes.cli import options
 from limes.cli.commands import command
 from limes.cli.errors import UsageError
 from limes.cli.output import Form
+from limes.cli.reach import Reach, reaching
 
 
 def declare(app: typer.Typer) -> None:
     """Add the command to `limes`."""
-    command(app, "events", "limes events --kind connections --json")(events)
+    command(app, "events", "limes events --kind connections --json")(reaching(events))
 
 
 def events(
@@ -30,18 +31,15 @@ def events(
         ),
     ] = 0,
     as_json: options.AsJson = False,
-    state: options.State = options.DEFAULT_STATE,
-    control: options.Control = None,
-    ca: options.Ca = None,
-    certificate: options.Certificate = None,
-    key: options.Key = None,
+    *,
+    reach: Reach,
 ) -> None:
     """Show events as they are committed, from now on.
 
     One line an event for people; with --json every column. For what was before, use `limes hunt`.
     """
     form = Form.of(as_json=as_json, as_csv=False)
-    from limes.cli.connect import client, until_interrupted
+    from limes.cli.connect import until_interrupted
     from limes.cli.show.events import follow
     from limes.v1 import schema
 
@@ -52,6 +50,6 @@ def events(
         )
     with (
         until_interrupted(),
-        client(state, control, ca=ca, certificate=certificate, key=key) as connection,
+        reach.client() as connection,
     ):
         follow(connection.tail(kind or ()), form, count)

@@ -9,6 +9,7 @@ from limes.cli import options
 from limes.cli.commands import command
 from limes.cli.errors import UsageError
 from limes.cli.output import Form, working
+from limes.cli.reach import Reach, reaching
 
 Sql = Annotated[
     str | None, typer.Argument(metavar="SQL", help="One SELECT over the views of schema hunt.")
@@ -39,7 +40,7 @@ EXAMPLE = "limes hunt 'SELECT process_executable, count(*) FROM hunt.process_exe
 
 def declare(app: typer.Typer) -> None:
     """Add the command to `limes`."""
-    command(app, "hunt", EXAMPLE)(hunt)
+    command(app, "hunt", EXAMPLE)(reaching(hunt))
 
 
 def hunt(
@@ -50,11 +51,8 @@ def hunt(
     rows: Rows = 0,
     timeout: Timeout = 0,
     max_age: MaxAge = None,
-    state: options.State = options.DEFAULT_STATE,
-    control: options.Control = None,
-    ca: options.Ca = None,
-    certificate: options.Certificate = None,
-    key: options.Key = None,
+    *,
+    reach: Reach,
 ) -> None:
     """Ask in SQL what happened on every host.
 
@@ -64,11 +62,10 @@ def hunt(
     """
     form = Form.of(as_json=as_json, as_csv=as_csv)
     question = _question(sql, file)
-    from limes.cli.connect import client
     from limes.cli.show.hunts import show_answer
 
     with (
-        client(state, control, ca=ca, certificate=certificate, key=key) as connection,
+        reach.client() as connection,
         working("Hunting"),
     ):
         answer = connection.hunt(

@@ -151,6 +151,16 @@ def who(exec_id: int, cgroup: int) -> dict[str, Any]:
 
 def play(world: World) -> None:
     """Add what the host did in ten minutes, the incident in it, and commit it."""
+    begin(world)
+    run_programs(world)
+    connect_out(world)
+    use_gpus(world)
+    end(world)
+    world.commit()
+
+
+def begin(world: World) -> None:
+    """A sensor that is blind in one eye, and the cgroups of three jobs."""
     world.entries.append(
         Hello(source=NODE, sensor_version="0.1.0", kernel_release="6.1.0-40-amd64", abi_version=1)
     )
@@ -172,11 +182,26 @@ def play(world: World) -> None:
             cgroup_level=3,
             slurm_job_id=job,
         )
+
+
+def run_programs(world: World) -> None:
+    """The trainer, the agent with its tools, and the benign clone."""
     for exec_id, at in {1: 0, 101: 1, 201: 2, 202: 20, 203: 21, 301: 30, 204: 60, 205: 120}.items():
         scanned: dict[str, Any] = {"event_action": 2, "process_flags": 8} if exec_id == 1 else {}
         memfd = {"file_links": 0, "process_flags": 2, "process_stdin": 13, "process_stdout": 13}
         hidden: dict[str, Any] = memfd if exec_id == 205 else {}
         world.exec(exec_id, at=at, **scanned, **hidden)
+    world.add(
+        "process_exits",
+        at=29,
+        process_exit_code=1,
+        process_uptime_ns=8 * SECOND,
+        **who(203, 12),
+    )
+
+
+def connect_out(world: World) -> None:
+    """Probes, a clone, a tunnel, a pool, and a connection from before the sensor."""
     for host in range(1, 31):
         world.connect(203, f"10.20.0.{host}", 22, "af" if host <= 21 else "a", at=22 + host / 10)
     world.connect(
@@ -203,6 +228,12 @@ def play(world: World) -> None:
         source_bytes=9_000,
         destination_bytes=11_000,
     )
+    # The connection of a program that ran before the sensor and ended before the scan.
+    world.connect(301, "198.51.100.4", 443, "ae", at=3, process_exec_id=0, cgroup_id=77)
+
+
+def use_gpus(world: World) -> None:
+    """The trainer may, the agent's program may not."""
     for exec_id, at, calls in ((101, 5, 90_000), (205, 125, 4_000)):
         device: dict[str, Any] = {
             "gpu_device_major": 195,
@@ -214,20 +245,14 @@ def play(world: World) -> None:
         subject = who(exec_id, IMAGES[exec_id][1])
         world.add("gpu_events", at=at, **subject, **device)
         world.add("gpu_activity", at=at + 2, gpu_calls=calls, **subject, **device)
-    # The connection of a program that ran before the sensor and ended before the scan.
-    world.connect(301, "198.51.100.4", 443, "ae", at=3, process_exec_id=0, cgroup_id=77)
-    world.add(
-        "process_exits",
-        at=29,
-        process_exit_code=1,
-        process_uptime_ns=8 * SECOND,
-        **who(203, 12),
-    )
+
+
+def end(world: World) -> None:
+    """A loss, and the heartbeat that counts it."""
     world.add(
         "losses", at=300, loss_stage="kernel", loss_cause="connection_ring_full", loss_count=12
     )
     world.add("sensor_health", at=600, sensor_events=world.next_seq, sensor_lost=12)
-    world.commit()
 
 
 def raise_alert(store: Store, number: int, rule: str, severity: str) -> None:
