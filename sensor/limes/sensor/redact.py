@@ -166,6 +166,8 @@ def _hits(data: bytes, start: int) -> npt.NDArray[np.intp]:
     two letters together there; any other its middle two, and its first letter before them.
     """
     part = data[start : start + _SLICE + _WINDOW]
+    if len(part) < _WINDOW:  # too short for any; most of it was in the slice before
+        return np.empty(0, np.intp)
     found = _CLASSES.take(np.frombuffer(part, "<u2", len(part) // 2), mode="wrap")
     here, after = found[:-1], found[1:]
     even = here & (after >> _LAST) & _EITHER

@@ -191,8 +191,19 @@ def test_whatever_is_replaced_was_let_through(pieces: list[bytes], joint: bytes)
     """The cheap look is a superset of the careful one."""
     argv = joint.join(pieces) + b"\0"
     column = strings.Strings(np.array([0, len(argv)], np.int32), argv)
+    found = redact.candidates(column).tolist()
     if redact.clean(argv) != argv:
-        assert redact.candidates(column).tolist() == [0]
+        assert found == [0]
+
+
+@pytest.mark.parametrize("size", [*range(6), *range(32_764, 32_776), 65_537])
+def test_a_batch_of_any_size_is_looked_at(size: int) -> None:
+    """Also one whose last slice is shorter than a hint, and where a hint crosses two slices."""
+    secret = b"\0--token=hunter2\0"
+    argv = (b"w" * size)[: max(0, size - 9)] + secret
+    for data, expected in ((b"w" * size, []), (argv, [0])):
+        column = strings.Strings(np.array([0, len(data)], np.int32), data)
+        assert redact.candidates(column).tolist() == expected
 
 
 def test_an_empty_batch_has_no_candidates() -> None:

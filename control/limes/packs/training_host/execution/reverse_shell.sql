@@ -13,5 +13,12 @@ SELECT
 FROM new_process_execs AS x
 INNER JOIN hunt.job_cgroups AS j USING (host_id, boot_id, cgroup_id)
 WHERE
-    x.process_stdin = 'internet_socket' -- key: it reads from the network
+    TRUE
+    AND x.process_stdin = 'internet_socket' -- key: it reads from the network
     AND x.process_stdout = 'internet_socket' -- key: it answers there
+    -- The server of ssh hands each connection to itself so; what a login then runs has a terminal or
+    -- a pipe. Only where the system keeps it: a shell may call itself sshd.
+    AND NOT regexp_matches( -- key begin: a login by ssh
+        x.process_executable,
+        '^/usr/(sbin/sshd|(lib|libexec)/(openssh/)?sshd-(session|auth))$'
+    ) -- key end
