@@ -71,7 +71,12 @@ Serve = Callable[..., Served]
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_events: Any) -> Iterator[Serve]:
     """Start a control plane with the hunt limits that are given."""
     capture = structlog.testing.LogCapture()
-    logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[capture])
+    # Whatever level another test of this process has configured.
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(),
+        processors=[capture],
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
+    )
     monkeypatch.setattr(service, "LOG", logger)
     planes = []
 
