@@ -5,10 +5,15 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
+import structlog
 import zstandard
 from limes.control.store.columns import arrow_schema
 from limes.v1 import ingest_service_pb2 as pb
 from limes.v1 import schema
+
+# What a test runs in this process must not set logging up for all that follow, with the level, and
+# the captured stderr, of that one test: configured already, it stays as it is.
+structlog.configure(cache_logger_on_first_use=False)
 
 START = datetime(2026, 3, 1, tzinfo=UTC).replace(tzinfo=None)
 
