@@ -7,7 +7,6 @@ acknowledged is left uncommitted by a stop.
 import os
 import signal
 import socket
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +30,7 @@ from limes.control.rules.model import Rule
 from limes.control.store.connection import Store, open_store
 from limes.control.store.space import LOOK_SECONDS, Space
 from limes.control.store.writer import Writer
+from limes.control.wake import Wake
 from limes.v1 import (
     admin_service_pb2_grpc,
     alert_service_pb2_grpc,
@@ -52,7 +52,7 @@ class ControlPlane:
 
     def __init__(self, config: ControlConfig) -> None:
         self._config = config
-        self.wake = threading.Event()
+        self.wake = Wake()
         credentials = read_credentials(config)
         policy = read_policy(config)
         rules = read_rules(config)
